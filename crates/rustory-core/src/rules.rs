@@ -1,0 +1,113 @@
+//! What is recorded: the one home of the capture rules, for every shell.
+//!
+//! Shells apply their own rules first (`HISTCONTROL`, `HISTIGNORE`, `HISTORY_IGNORE`): what a
+//! shell keeps out of its own history never reaches the spool.
+
+use bstr::{BStr, BString, ByteSlice as _};
+use regex_lite::Regex;
+
+use crate::limits::CMD_BYTES_MAX;
+
+/// The user's rules, resolved from the settings.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Commands that match any of these are not recorded (`ignore`).
+    pub ignore: Vec<Regex>,
+    /// Commands typed in one of these directories or below are not recorded (`ignore_dirs`).
+    pub ignore_dirs: Vec<BString>,
+}
+
+/// Why a command is not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// Nothing but white space.
+    Empty,
+    /// A leading blank: the user's own way to say "not this one".
+    LeadingSpace,
+    /// An `ignore` pattern matches.
+    Pattern,
+    /// Typed in one of `ignore_dirs`.
+    Directory,
+    /// Longer than [`CMD_BYTES_MAX`].
+    TooLong,
+}
+
+impl Rules {
+    /// Decides about one command typed in `cwd`.
+    ///
+    /// # Errors
+    /// The reason why it is not recorded.
+    pub fn check(&self, cmd: &BStr, cwd: &BStr) -> Result<(), Skip> {
+        if cmd.trim_ascii().is_empty() {
+            return Err(Skip::Empty);
+        }
+        if cmd.starts_with(b" ") || cmd.starts_with(b"\t") {
+            return Err(Skip::LeadingSpace);
+        }
+        if cmd.len() > CMD_BYTES_MAX {
+            return Err(Skip::TooLong);
+        }
+        if self.ignore_dirs.iter().any(|dir| lies_in(cwd, dir.as_ref())) {
+            return Err(Skip::Directory);
+        }
+        if !self.ignore.is_empty() {
+            let text = cmd.to_str_lossy();
+            if self.ignore.iter().any(|pattern| pattern.is_match(&text)) {
+                return Err(Skip::Pattern);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `path` is `dir` or lies below it.
+fn lies_in(path: &BStr, dir: &BStr) -> bool {
+    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
+    path.strip_prefix(dir)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(cmd: &str, cwd: &str) -> Result<(), Skip> {
+        let rules = Rules {
+            ignore: vec![Regex::new("^pass ").unwrap()],
+            ignore_dirs: vec!["/secret/".into()],
+        };
+        rules.check(cmd.into(), cwd.into())
+    }
+
+    #[test]
+    fn ordinary_commands_are_recorded_exactly_as_they_are() {
+        for cmd in ["ls", "rr list", "echo ' x'", "a\n  b", "ls  "] {
+            assert_eq!(check(cmd, "/home"), Ok(()), "{cmd:?}");
+        }
+    }
+
+    #[test]
+    fn hidden_empty_and_ignored_commands_are_not() {
+        assert_eq!(check(" ls", "/"), Err(Skip::LeadingSpace));
+        assert_eq!(check("\tls", "/"), Err(Skip::LeadingSpace));
+        assert_eq!(check(" \n ", "/"), Err(Skip::Empty));
+        assert_eq!(check("pass show x", "/"), Err(Skip::Pattern));
+        assert_eq!(check(&"x".repeat(CMD_BYTES_MAX + 1), "/"), Err(Skip::TooLong));
+    }
+
+    #[test]
+    fn an_ignored_directory_ends_at_its_own_name() {
+        assert_eq!(check("ls", "/secret"), Err(Skip::Directory));
+        assert_eq!(check("ls", "/secret/deep"), Err(Skip::Directory));
+        assert_eq!(check("ls", "/secrets"), Ok(()));
+    }
+
+    #[test]
+    fn the_root_directory_as_ignored_covers_everything() {
+        let rules = Rules {
+            ignore: vec![],
+            ignore_dirs: vec!["/".into()],
+        };
+        assert_eq!(rules.check("ls".into(), "/tmp".into()), Err(Skip::Directory));
+    }
+}
