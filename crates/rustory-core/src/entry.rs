@@ -174,7 +174,9 @@ impl Entry {
         in_i64("duration_ms", self.duration_ms)?;
         in_i64("device_seq", self.device_seq)?;
         if self.device_seq == Some(0) {
-            return Err(InvalidEntry::OutOfRange { field: "device_seq" });
+            return Err(InvalidEntry::OutOfRange {
+                field: "device_seq",
+            });
         }
         if !self.extra.is_empty() {
             let bytes = serde_json::to_string(&self.extra).map_or(usize::MAX, |text| text.len());

@@ -199,10 +199,7 @@ fn value<'de, A: MapAccess<'de>, T: DeserializeOwned>(
         .map_err(|err| de::Error::custom(format_args!("`{name}`: {err}")))
 }
 
-fn parsed<'de, A: MapAccess<'de>, T>(
-    map: &mut A,
-    name: &'static str,
-) -> Result<Option<T>, A::Error>
+fn parsed<'de, A: MapAccess<'de>, T>(map: &mut A, name: &'static str) -> Result<Option<T>, A::Error>
 where
     T: std::str::FromStr,
     T::Err: fmt::Display,

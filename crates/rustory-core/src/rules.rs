@@ -47,7 +47,11 @@ impl Rules {
         if cmd.len() > CMD_BYTES_MAX {
             return Err(Skip::TooLong);
         }
-        if self.ignore_dirs.iter().any(|dir| lies_in(cwd, dir.as_ref())) {
+        if self
+            .ignore_dirs
+            .iter()
+            .any(|dir| lies_in(cwd, dir.as_ref()))
+        {
             return Err(Skip::Directory);
         }
         if !self.ignore.is_empty() {
@@ -92,7 +96,10 @@ mod tests {
         assert_eq!(check("\tls", "/"), Err(Skip::LeadingSpace));
         assert_eq!(check(" \n ", "/"), Err(Skip::Empty));
         assert_eq!(check("pass show x", "/"), Err(Skip::Pattern));
-        assert_eq!(check(&"x".repeat(CMD_BYTES_MAX + 1), "/"), Err(Skip::TooLong));
+        assert_eq!(
+            check(&"x".repeat(CMD_BYTES_MAX + 1), "/"),
+            Err(Skip::TooLong)
+        );
     }
 
     #[test]
@@ -108,6 +115,9 @@ mod tests {
             ignore: vec![],
             ignore_dirs: vec!["/".into()],
         };
-        assert_eq!(rules.check("ls".into(), "/tmp".into()), Err(Skip::Directory));
+        assert_eq!(
+            rules.check("ls".into(), "/tmp".into()),
+            Err(Skip::Directory)
+        );
     }
 }

@@ -241,14 +241,15 @@ fn parse(body: &[u8]) -> Record {
             pid: number(pid),
             hostname: text(hostname),
         })),
-        (b"C1", [session, start, duration, exit, cwd, cmd]) => typed(session, start, cwd, cmd)
-            .map(|typed| {
+        (b"C1", [session, start, duration, exit, cwd, cmd]) => {
+            typed(session, start, cwd, cmd).map(|typed| {
                 Record::Command(Typed {
                     duration_ms: number(duration),
                     exit_code: number(exit),
                     ..typed
                 })
-            }),
+            })
+        }
         (b"S1", [session, start, cwd, cmd]) => typed(session, start, cwd, cmd).map(Record::Start),
         (b"E1", [_session, duration, exit]) => Some(Record::End {
             duration_ms: number(duration),
@@ -294,7 +295,10 @@ fn command(field: &[u8]) -> Option<(BString, Option<Timestamp>)> {
 fn without_number(listed: &[u8]) -> Option<&[u8]> {
     let listed = listed.strip_suffix(b"\n").unwrap_or(listed);
     let listed = listed.trim_ascii_start();
-    let digits = listed.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = listed
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if digits == 0 {
         return None;
     }
@@ -337,7 +341,15 @@ mod tests {
     fn a_whole_command_carries_its_context() {
         let bytes = [
             head(),
-            record(&[b"C1", b"s1", b"1700000000123456", b"1010", b"7", b"/tmp", b"h  501  a\n b\n"]),
+            record(&[
+                b"C1",
+                b"s1",
+                b"1700000000123456",
+                b"1010",
+                b"7",
+                b"/tmp",
+                b"h  501  a\n b\n",
+            ]),
         ]
         .concat();
         let drained = drain_all(&bytes, false);

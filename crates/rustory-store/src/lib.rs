@@ -1,1 +1,20 @@
-//! x
+//! The log in SQLite: opening, ingesting, reading. Never a socket, never a terminal.
+//!
+//! One file, one connection a [`Store`]. Every write goes through [`Store::write`], one
+//! `BEGIN IMMEDIATE` transaction, so that entries and the position that covers them (a spool
+//! offset, a peer's cursor) are committed together or not at all.
+#![warn(missing_docs)]
+
+mod error;
+mod migrations;
+mod open;
+mod peers;
+mod read;
+pub mod spool_dir;
+mod write;
+
+pub use error::StoreError;
+pub use open::{Access, Identity, Store};
+pub use peers::PeerState;
+pub use read::{Batch, ExitFilter, Filter, ScanRow};
+pub use write::{Appended, Inserted, Writer};

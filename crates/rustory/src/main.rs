@@ -1,1 +1,25 @@
-fn main(){}
+//! `rr`: keeps what is typed in shells, finds it again, and exchanges it with other devices.
+//!
+//! `main` only parses, dispatches and turns an error into a message and an exit code. One file
+//! per subcommand in `cmd/`.
+
+mod cli;
+mod cmd;
+mod ctx;
+mod drain;
+mod error;
+mod settings;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    ui::reset_sigpipe();
+    let cli = cli::Cli::parse();
+    match cli::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => error::report(&err),
+    }
+}

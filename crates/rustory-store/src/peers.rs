@@ -1,0 +1,66 @@
+//! What is remembered of each peer.
+
+use rusqlite::OptionalExtension as _;
+use rustory_core::{Cursor, IngestSeq, LogId, Timestamp};
+
+use crate::error::StoreError;
+use crate::open::Store;
+
+/// How far two logs have been exchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerState {
+    /// The name under which the peer was met: its device id, or its URL where it tells none.
+    pub peer: String,
+    /// Its device id, once it told one.
+    pub device_id: Option<String>,
+    /// How far its log is read.
+    pub cursor: Cursor,
+    /// Our own log up to here is known to be there.
+    pub pushed: IngestSeq,
+    /// The last exchange that moved something or found nothing to move, by our clock.
+    pub synced_at: Timestamp,
+}
+
+impl Store {
+    /// What is remembered of `peer`; `None` when it was never met.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn peer(&self, peer: &str) -> Result<Option<PeerState>, StoreError> {
+        let sql = "SELECT peer, device_id, log_id, cursor, pushed, synced_at
+                   FROM peer_state WHERE peer = ?1";
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut query| query.query_row([peer], peer_state).optional())
+            .map_err(|err| self.err(err))
+    }
+
+    /// Every peer ever met, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn peers(&self) -> Result<Vec<PeerState>, StoreError> {
+        let sql = "SELECT peer, device_id, log_id, cursor, pushed, synced_at
+                   FROM peer_state ORDER BY peer";
+        let all = || -> rusqlite::Result<Vec<PeerState>> {
+            self.conn
+                .prepare_cached(sql)?
+                .query_map([], peer_state)?
+                .collect()
+        };
+        all().map_err(|err| self.err(err))
+    }
+}
+
+fn peer_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<PeerState> {
+    Ok(PeerState {
+        peer: row.get(0)?,
+        device_id: row.get(1)?,
+        cursor: Cursor {
+            log_id: LogId::from_bytes(row.get(2)?),
+            seq: IngestSeq::from_rowid(row.get(3)?),
+        },
+        pushed: IngestSeq::from_rowid(row.get(4)?),
+        synced_at: Timestamp::from_micros(row.get(5)?).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,374 @@
+//! Writing: one `BEGIN IMMEDIATE` transaction at a time, with everything that belongs together.
+
+use bstr::{BStr, ByteSlice as _};
+use hashbrown::HashMap;
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rustory_core::{Cursor, Entry, IngestSeq};
+
+use crate::error::StoreError;
+use crate::open::Store;
+
+/// What became of an entry of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored, at this place and with this number in our own count.
+    New(IngestSeq, u64),
+    /// An entry with its id is there already.
+    Known,
+}
+
+/// How many of a batch were new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// Stored now.
+    pub inserted: u64,
+    /// There already, by entry id.
+    pub ignored: u64,
+}
+
+impl Store {
+    /// Runs `work` in one transaction that holds the write lock from its start.
+    ///
+    /// # Errors
+    /// Whatever `work` returns, and then nothing of it remains; [`StoreError::Busy`] when another
+    /// process kept the lock for longer than the busy budget.
+    pub fn write<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let path = self.path.clone();
+        let device_id = self.identity().device_id.clone();
+        let sql = |err| StoreError::sqlite(&path, err);
+        let tx = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(sql)?;
+        let mut writer = Writer {
+            path: &path,
+            own_id: &device_id,
+            tx,
+            own: None,
+            ids: Ids::default(),
+        };
+        let value = work(&mut writer)?;
+        writer.finish().map_err(sql)?;
+        Ok(value)
+    }
+
+    /// Inserts entries of other devices, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none of them is stored.
+    pub fn insert(&mut self, entries: &[Entry]) -> Result<Inserted, StoreError> {
+        self.write(|writer| {
+            let mut count = Inserted::default();
+            for entry in entries {
+                match writer.insert(entry)? {
+                    true => count.inserted += 1,
+                    false => count.ignored += 1,
+                }
+            }
+            Ok(count)
+        })
+    }
+}
+
+/// One write transaction.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    path: &'a std::path::Path,
+    own_id: &'a str,
+    tx: Transaction<'a>,
+    /// Our own device's row and the last number it gave out, once needed.
+    own: Option<(i64, u64)>,
+    ids: Ids,
+}
+
+/// Small integers for repeated texts, remembered for the length of one transaction.
+#[derive(Debug, Default)]
+struct Ids {
+    devices: HashMap<String, i64>,
+    contexts: HashMap<(String, String, String, String), i64>,
+    dirs: HashMap<Vec<u8>, i64>,
+    sessions: HashMap<String, i64>,
+}
+
+impl Writer<'_> {
+    /// Appends an entry of this device: `device_id` and `device_seq` are set here.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the transaction is then to be given up.
+    pub fn append(&mut self, entry: &Entry) -> Result<Appended, StoreError> {
+        let (device, last) = self.own_device()?;
+        let seq = last + 1;
+        if !self.insert_row(entry, device, Some(seq))? {
+            return Ok(Appended::Known);
+        }
+        self.own = Some((device, seq));
+        let at = IngestSeq::from_rowid(self.tx.last_insert_rowid());
+        Ok(Appended::New(at, seq))
+    }
+
+    /// Inserts an entry of any device as it came. `false`: its id is there already.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the transaction is then to be given up.
+    pub fn insert(&mut self, entry: &Entry) -> Result<bool, StoreError> {
+        let device = self.device(&entry.device_id)?;
+        let new = self.insert_row(entry, device, entry.device_seq)?;
+        if new && let Some(seq) = entry.device_seq {
+            self.raise_seq(device, entry, seq)?;
+        }
+        Ok(new)
+    }
+
+    /// Whether an entry with this id is stored.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn contains(&self, id: rustory_core::EntryId) -> Result<bool, StoreError> {
+        self.run(|tx| {
+            tx.prepare_cached("SELECT 1 FROM entries WHERE entry_id = ?1")?
+                .exists([&id.as_bytes()[..]])
+        })
+    }
+
+    /// Notes how far a spool file is ingested.
+    pub(crate) fn set_spool_consumed(
+        &mut self,
+        name: &str,
+        inode: u64,
+        consumed: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO spool_files (name, inode, consumed) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (name) DO UPDATE SET inode = ?2, consumed = ?3, done = 0";
+        self.run(|tx| {
+            tx.prepare_cached(sql)?.execute(params![
+                name,
+                inode.cast_signed(),
+                consumed.cast_signed()
+            ])
+        })?;
+        Ok(())
+    }
+
+    /// How far a spool file is ingested; 0 for another file of the same name.
+    pub(crate) fn spool_consumed(&self, name: &str, inode: u64) -> Result<u64, StoreError> {
+        let sql = "SELECT consumed FROM spool_files WHERE name = ?1 AND inode = ?2";
+        self.run(|tx| {
+            tx.prepare_cached(sql)?
+                .query_row(params![name, inode.cast_signed()], |row| {
+                    row.get::<_, i64>(0)
+                })
+                .optional()
+        })
+        .map(|consumed| consumed.map_or(0, i64::cast_unsigned))
+    }
+
+    /// Moves a peer's cursor, and how far our own log is known to be there.
+    ///
+    /// Within one log the cursor only rises; a cursor of another log replaces it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_cursor(
+        &mut self,
+        peer: &str,
+        device_id: Option<&str>,
+        cursor: Cursor,
+        pushed: IngestSeq,
+        now: rustory_core::Timestamp,
+    ) -> Result<(), StoreError> {
+        let sql = include_str!("sql/set_cursor.sql");
+        self.run(|tx| {
+            tx.prepare_cached(sql)?.execute(params![
+                peer,
+                device_id,
+                &cursor.log_id.as_bytes()[..],
+                cursor.seq.as_rowid(),
+                pushed.as_rowid(),
+                now.as_micros(),
+            ])
+        })?;
+        Ok(())
+    }
+
+    /// The last position of the log as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn head(&self) -> Result<IngestSeq, StoreError> {
+        self.run(crate::read::head)
+    }
+
+    pub(crate) fn run<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        work(&self.tx).map_err(|err| StoreError::sqlite(self.path, err))
+    }
+
+    fn finish(self) -> rusqlite::Result<()> {
+        if let Some((device, seq)) = self.own {
+            let sql = "UPDATE devices SET seq_max = ?2 WHERE id = ?1 AND seq_max < ?2";
+            self.tx.execute(sql, params![device, seq.cast_signed()])?;
+        }
+        self.tx.commit()
+    }
+
+    fn own_device(&mut self) -> Result<(i64, u64), StoreError> {
+        if let Some(own) = self.own {
+            return Ok(own);
+        }
+        let own_id = self.own_id;
+        let device = self.device(own_id)?;
+        let seq = self.run(|tx| {
+            tx.query_row(
+                "SELECT seq_max FROM devices WHERE id = ?1",
+                [device],
+                |row| row.get::<_, i64>(0),
+            )
+        })?;
+        let own = (device, seq.cast_unsigned());
+        self.own = Some(own);
+        Ok(own)
+    }
+
+    fn raise_seq(&mut self, device: i64, entry: &Entry, seq: u64) -> Result<(), StoreError> {
+        // Our own rows that come back (a recreated database) move our own count on.
+        if entry.device_id == self.own_id {
+            let (_, last) = self.own_device()?;
+            self.own = Some((device, last.max(seq)));
+            return Ok(());
+        }
+        let sql = "UPDATE devices SET seq_max = ?2 WHERE id = ?1 AND seq_max < ?2";
+        self.run(|tx| {
+            tx.prepare_cached(sql)?
+                .execute(params![device, seq.cast_signed()])
+        })?;
+        Ok(())
+    }
+
+    fn insert_row(
+        &mut self,
+        entry: &Entry,
+        device: i64,
+        device_seq: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        let context = self.context(entry)?;
+        let dir = self.dir(entry.cwd.as_ref())?;
+        let session = self.session(&entry.session)?;
+        let extra = (!entry.extra.is_empty())
+            .then(|| serde_json::Value::from(entry.extra.clone()).to_string());
+        let sql = "INSERT INTO entries (entry_id, ts, device, device_seq, context, dir, session,
+                     exit_code, duration_ms, cmd, extra)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                   ON CONFLICT (entry_id) DO NOTHING";
+        let rows = self.run(|tx| {
+            tx.prepare_cached(sql)?.execute(params![
+                &entry.id.as_bytes()[..],
+                entry.ts.as_micros(),
+                device,
+                device_seq.map(u64::cast_signed),
+                context,
+                dir,
+                session,
+                entry.exit_code,
+                entry.duration_ms.map(u64::cast_signed),
+                text_or_bytes(entry.cmd.as_ref()),
+                extra,
+            ])
+        })?;
+        Ok(rows == 1)
+    }
+
+    fn device(&mut self, device_id: &str) -> Result<i64, StoreError> {
+        if let Some(&id) = self.ids.devices.get(device_id) {
+            return Ok(id);
+        }
+        let id = self.named(
+            "SELECT id FROM devices WHERE device_id = ?1",
+            "INSERT INTO devices (device_id) VALUES (?1)",
+            [SqlValue::from(device_id.to_owned())],
+        )?;
+        self.ids.devices.insert(device_id.to_owned(), id);
+        Ok(id)
+    }
+
+    fn dir(&mut self, path: &BStr) -> Result<i64, StoreError> {
+        if let Some(&id) = self.ids.dirs.get(path.as_bytes()) {
+            return Ok(id);
+        }
+        let id = self.named(
+            "SELECT id FROM dirs WHERE path = ?1",
+            "INSERT INTO dirs (path) VALUES (?1)",
+            [SqlValue::from(path.to_vec())],
+        )?;
+        self.ids.dirs.insert(path.to_vec(), id);
+        Ok(id)
+    }
+
+    fn session(&mut self, session: &str) -> Result<i64, StoreError> {
+        if let Some(&id) = self.ids.sessions.get(session) {
+            return Ok(id);
+        }
+        let id = self.named(
+            "SELECT id FROM sessions WHERE session = ?1",
+            "INSERT INTO sessions (session) VALUES (?1)",
+            [SqlValue::from(session.to_owned())],
+        )?;
+        self.ids.sessions.insert(session.to_owned(), id);
+        Ok(id)
+    }
+
+    fn context(&mut self, entry: &Entry) -> Result<i64, StoreError> {
+        let key = (
+            entry.user_id.clone(),
+            entry.hostname.clone(),
+            entry.shell.clone(),
+            entry.version.clone(),
+        );
+        if let Some(&id) = self.ids.contexts.get(&key) {
+            return Ok(id);
+        }
+        let id = self.named(
+            "SELECT id FROM contexts
+             WHERE user_id = ?1 AND hostname = ?2 AND shell = ?3 AND version = ?4",
+            "INSERT INTO contexts (user_id, hostname, shell, version) VALUES (?1, ?2, ?3, ?4)",
+            [&key.0, &key.1, &key.2, &key.3].map(|text| SqlValue::from(text.clone())),
+        )?;
+        self.ids.contexts.insert(key, id);
+        Ok(id)
+    }
+
+    /// The row that holds these texts, made when there is none.
+    fn named<const N: usize>(
+        &self,
+        select: &str,
+        insert: &str,
+        texts: [SqlValue; N],
+    ) -> Result<i64, StoreError> {
+        self.run(|tx| {
+            let texts = rusqlite::params_from_iter(texts.iter());
+            let found = tx
+                .prepare_cached(select)?
+                .query_row(texts.clone(), |row| row.get(0))
+                .optional()?;
+            if let Some(id) = found {
+                return Ok(id);
+            }
+            tx.prepare_cached(insert)?.execute(texts)?;
+            Ok(tx.last_insert_rowid())
+        })
+    }
+}
+
+/// Text where it is text, so that any SQLite tool shows it.
+fn text_or_bytes(cmd: &BStr) -> rusqlite::types::ToSqlOutput<'_> {
+    use rusqlite::types::{ToSqlOutput, ValueRef};
+    ToSqlOutput::Borrowed(match cmd.to_str() {
+        Ok(text) => ValueRef::Text(text.as_bytes()),
+        Err(_) => ValueRef::Blob(cmd.as_bytes()),
+    })
+}

@@ -1,0 +1,68 @@
+//! The commands and the options that all of them share. Each command's own options live with it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::cmd;
+use crate::ctx::Ctx;
+use crate::error::CommandError;
+use crate::settings::Settings;
+
+/// Shell history that follows its user
+#[derive(Debug, Parser)]
+#[command(name = "rr", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The history database [default: ~/.rustory/history.db]
+    #[arg(long, global = true, value_name = "FILE")]
+    db_path: Option<PathBuf>,
+
+    /// Say only what failed
+    #[arg(short, long, global = true)]
+    quiet: bool,
+
+    /// Say more
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Setup(cmd::setup::Args),
+    Init(cmd::init::Args),
+    Search(cmd::search::Args),
+    List(cmd::list::Args),
+    Record(cmd::record::Args),
+    Import(cmd::import::Args),
+    Export(cmd::export::Args),
+    Stats(cmd::stats::Args),
+    Sync(cmd::sync::Args),
+    Serve(cmd::serve::Args),
+    Status(cmd::status::Args),
+    Generate(cmd::generate::Args),
+}
+
+pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
+    let ctx = Ctx {
+        settings: Settings::load(cli.db_path),
+        quiet: cli.quiet,
+        verbose: cli.verbose,
+    };
+    match cli.command {
+        Command::Setup(args) => cmd::setup::run(args, &ctx),
+        Command::Init(args) => cmd::init::run(args, &ctx),
+        Command::Search(args) => cmd::search::run(args, &ctx),
+        Command::List(args) => cmd::list::run(args, &ctx),
+        Command::Record(args) => cmd::record::run(args, &ctx),
+        Command::Import(args) => cmd::import::run(args, &ctx),
+        Command::Export(args) => cmd::export::run(args, &ctx),
+        Command::Stats(args) => cmd::stats::run(args, &ctx),
+        Command::Sync(args) => cmd::sync::run(args, &ctx),
+        Command::Serve(args) => cmd::serve::run(args, &ctx),
+        Command::Status(args) => cmd::status::run(args, &ctx),
+        Command::Generate(args) => cmd::generate::run(args, &ctx),
+    }
+}

@@ -1,0 +1,14 @@
+//! One file per subcommand: its options, and what it does with them.
+
+pub(crate) mod export;
+pub(crate) mod generate;
+pub(crate) mod import;
+pub(crate) mod init;
+pub(crate) mod list;
+pub(crate) mod record;
+pub(crate) mod search;
+pub(crate) mod serve;
+pub(crate) mod setup;
+pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod sync;

@@ -1,0 +1,42 @@
+//! What every command needs: the settings, and the log they point to.
+
+use std::path::PathBuf;
+
+use rustory_core::Timestamp;
+use rustory_store::{Access, Store};
+
+use crate::error::CommandError;
+use crate::settings::Settings;
+
+/// The settings as resolved, and how much to say.
+#[derive(Debug)]
+pub(crate) struct Ctx {
+    pub(crate) settings: Settings,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+}
+
+impl Ctx {
+    /// Opens the log for reading and writing.
+    pub(crate) fn open(&self, access: Access) -> Result<Store, CommandError> {
+        let device_id = self.settings.device_id.as_deref();
+        Ok(Store::open(&self.settings.db_path, access, device_id)?)
+    }
+
+    /// Where the shells' spool files lie.
+    pub(crate) fn spool_dir(&self) -> PathBuf {
+        self.settings.data_dir().join("spool")
+    }
+
+    /// Says something that is good to know, unless asked to be quiet.
+    pub(crate) fn note(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            crate::ui::say(line);
+        }
+    }
+}
+
+/// The system's clock, the one place that reads it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_jiff(jiff::Timestamp::now()).unwrap_or_default()
+}

@@ -1,0 +1,80 @@
+//! Talking to people and to pipes: data on stdout, sentences on stderr.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use crate::error::CommandError;
+
+/// A closed pipe ends us quietly (`rr list | head`), as it does every other filter.
+///
+/// Rust ignores SIGPIPE at start; writers then see `BrokenPipe`, which [`Output`] takes for done.
+pub(crate) fn reset_sigpipe() {}
+
+/// Buffered stdout for which a reader that went away is no error.
+#[derive(Debug)]
+pub(crate) struct Output {
+    out: io::BufWriter<io::Stdout>,
+    closed: bool,
+}
+
+impl Output {
+    pub(crate) fn new() -> Output {
+        Output {
+            out: io::BufWriter::with_capacity(64 * 1024, io::stdout()),
+            closed: false,
+        }
+    }
+
+    /// Whether nobody reads any more; producers may stop.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        let written = self.out.write_all(bytes);
+        self.settle(written)
+    }
+
+    pub(crate) fn line(&mut self, line: impl std::fmt::Display) -> Result<(), CommandError> {
+        let written = writeln!(self.out, "{line}");
+        self.settle(written)
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), CommandError> {
+        let flushed = self.out.flush();
+        self.settle(flushed)
+    }
+
+    fn settle(&mut self, result: io::Result<()>) -> Result<(), CommandError> {
+        match result {
+            Err(err) if err.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            Err(err) => Err(CommandError::failed(format!("writing to stdout: {err}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// A sentence for the user, on stderr. Failing to say it is not worth an error.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// What went wrong and what to do next.
+pub(crate) fn complain(message: &str, hint: Option<&str>) {
+    let (red, cyan, reset) = if colour(io::stderr().is_terminal()) {
+        ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m")
+    } else {
+        ("", "", "")
+    };
+    say(format_args!("{red}error{reset}: {message}"));
+    if let Some(hint) = hint {
+        say(format_args!("{cyan}hint{reset}: {hint}"));
+    }
+}
+
+/// Whether to colour what goes to a stream: only on a terminal and without `NO_COLOR`.
+pub(crate) fn colour(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
