@@ -18,17 +18,22 @@ pub struct Rules {
 }
 
 /// Why a command is not recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Skip {
     /// Nothing but white space.
+    #[error("the command is empty")]
     Empty,
     /// A leading blank: the user's own way to say "not this one".
+    #[error("the command begins with a blank")]
     LeadingSpace,
     /// An `ignore` pattern matches.
+    #[error("an `ignore` pattern matches the command")]
     Pattern,
     /// Typed in one of `ignore_dirs`.
+    #[error("the directory is one of `ignore_dirs`")]
     Directory,
     /// Longer than [`CMD_BYTES_MAX`].
+    #[error("the command has more than {CMD_BYTES_MAX} bytes")]
     TooLong,
 }
 

@@ -76,6 +76,12 @@ pub struct Drained {
     pub damaged: Vec<std::ops::Range<usize>>,
 }
 
+/// One record from its kind and fields, as a hook writes it. For writers that are no shell.
+#[must_use]
+pub fn record(fields: &[&[u8]]) -> Vec<u8> {
+    [START, &fields.join(&0u8), END].concat()
+}
+
 /// Reads the header of a spool file from its first bytes; `None` when it has none (yet).
 #[must_use]
 pub fn header(bytes: &[u8]) -> Option<Header> {
@@ -320,10 +326,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn record(fields: &[&[u8]]) -> Vec<u8> {
-        [START, &fields.join(&0u8), END].concat()
-    }
 
     fn head() -> Vec<u8> {
         record(&[b"H1", b"s1", b"zsh", b"5.9", b"77", b"box"])

@@ -14,7 +14,7 @@ pub mod spool_dir;
 mod write;
 
 pub use error::StoreError;
-pub use open::{Access, Identity, Store};
+pub use open::{Access, Identity, Store, random};
 pub use peers::PeerState;
 pub use read::{Batch, ExitFilter, Filter, ScanRow};
 pub use write::{Appended, Inserted, Writer};

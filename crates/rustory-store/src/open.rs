@@ -237,8 +237,12 @@ fn read_identity(conn: &Connection) -> rusqlite::Result<Option<Identity>> {
     .optional()
 }
 
-/// Random bytes from the operating system.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
+/// Random bytes from the operating system, for ids.
+///
+/// # Panics
+/// When the kernel has no random source, which only a broken machine lacks.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the kernel's random source works once the machine is up");
     bytes

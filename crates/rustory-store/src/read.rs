@@ -149,16 +149,38 @@ impl Store {
     pub fn newest_first(
         &self,
         filter: &Filter,
+        each: impl FnMut(IngestSeq, Entry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.entries(
+            filter,
+            "ORDER BY e.ts DESC, d.device_id DESC, e.entry_id DESC",
+            each,
+        )
+    }
+
+    /// Calls `each` with whole entries in display order (oldest first) until it breaks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn oldest_first(
+        &self,
+        filter: &Filter,
+        each: impl FnMut(IngestSeq, Entry) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.entries(filter, "ORDER BY e.ts, d.device_id, e.entry_id", each)
+    }
+
+    fn entries(
+        &self,
+        filter: &Filter,
+        order: &str,
         mut each: impl FnMut(IngestSeq, Entry) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut read = || -> rusqlite::Result<()> {
             let Some((condition, params)) = self.condition(filter)? else {
                 return Ok(());
             };
-            let sql = format!(
-                "SELECT {COLUMNS} FROM {FROM} WHERE {condition}
-                 ORDER BY e.ts DESC, d.device_id DESC, e.entry_id DESC"
-            );
+            let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE {condition} {order}");
             let mut query = self.conn.prepare_cached(&sql)?;
             let mut rows = query.query(params_from_iter(params))?;
             while let Some(row) = rows.next()? {

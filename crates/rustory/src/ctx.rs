@@ -23,6 +23,17 @@ impl Ctx {
         Ok(Store::open(&self.settings.db_path, access, device_id)?)
     }
 
+    /// Opens the log for a search: without waiting for another writer, and read only where it
+    /// can't be written.
+    pub(crate) fn open_for_search(&self) -> Result<Store, CommandError> {
+        let path = &self.settings.db_path;
+        let device_id = self.settings.device_id.as_deref();
+        match Store::open(path, Access::HASTY, device_id) {
+            Err(err) if err.is_about_writing() => Ok(Store::open(path, Access::Read, device_id)?),
+            opened => Ok(opened?),
+        }
+    }
+
     /// Where the shells' spool files lie.
     pub(crate) fn spool_dir(&self) -> PathBuf {
         self.settings.data_dir().join("spool")

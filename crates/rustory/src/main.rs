@@ -9,14 +9,15 @@ mod ctx;
 mod drain;
 mod error;
 mod settings;
+mod text;
 mod ui;
+mod when;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    ui::reset_sigpipe();
     let cli = cli::Cli::parse();
     match cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,12 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::error::CommandError;
 
-/// A closed pipe ends us quietly (`rr list | head`), as it does every other filter.
-///
-/// Rust ignores SIGPIPE at start; writers then see `BrokenPipe`, which [`Output`] takes for done.
-pub(crate) fn reset_sigpipe() {}
-
-/// Buffered stdout for which a reader that went away is no error.
+/// Buffered stdout for which a reader that went away (`rr list | head`) is no error.
 #[derive(Debug)]
 pub(crate) struct Output {
     out: io::BufWriter<io::Stdout>,

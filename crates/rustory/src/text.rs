@@ -1,0 +1,69 @@
+//! Commands on a terminal: control characters are made visible, never run by it.
+
+use bstr::BStr;
+
+/// How line breaks and tabs are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breaks {
+    /// As they are: for a block of several lines.
+    Keep,
+    /// As `⏎` and `⇥`: for one line of a list.
+    Mark,
+}
+
+/// The text with everything that a terminal could take for a command made visible: C0 and C1
+/// controls, DEL, bytes that are no UTF-8, and the characters that turn the writing direction.
+pub(crate) fn visible(bytes: &BStr, breaks: Breaks) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            push_visible(&mut shown, char, breaks);
+        }
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    shown
+}
+
+fn push_visible(shown: &mut String, char: char, breaks: Breaks) {
+    match char {
+        '\n' | '\t' if breaks == Breaks::Keep => shown.push(char),
+        '\n' => shown.push('⏎'),
+        '\t' => shown.push('⇥'),
+        '\0'..='\x1f' => {
+            shown.push('^');
+            shown.push(char::from(char as u8 + 0x40));
+        }
+        '\x7f' => shown.push_str("^?"),
+        '\u{80}'..='\u{9f}' => shown.push_str(&format!("\\x{:02x}", char as u32)),
+        // Bidirectional overrides and line separators can make one command look like another.
+        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            shown.push_str(&format!("\\u{{{:x}}}", char as u32));
+        }
+        _ => shown.push(char),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_would_run_is_left() {
+        let hostile: Vec<u8> = (0..=255)
+            .chain("\u{9b}31m\u{202e}\u{2028}".bytes())
+            .collect();
+        let shown = visible(hostile.as_slice().into(), Breaks::Mark);
+        assert!(!shown.chars().any(char::is_control), "{shown}");
+        assert!(!shown.contains('\u{202e}'));
+        assert!(shown.contains("^[") && shown.contains("\\xff"));
+    }
+
+    #[test]
+    fn ordinary_text_is_left_as_it_is() {
+        let text = "echo 한글 🎉 'quoted'\n\tnext";
+        assert_eq!(visible(text.into(), Breaks::Keep), text);
+        assert_eq!(visible("a\nb\tc".into(), Breaks::Mark), "a⏎b⇥c");
+    }
+}
