@@ -81,6 +81,8 @@ impl StoreError {
                 StoreError::ReadOnly { path }
             }
             Some(ErrorCode::DiskFull) => StoreError::Full { path },
+            // The shared memory file that can't grow on a full disk is only an I/O error to SQLite.
+            Some(ErrorCode::SystemIoFailure) if disk_is_full(&path) => StoreError::Full { path },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
                 path,
                 detail: source.to_string(),
@@ -95,4 +97,12 @@ impl StoreError {
             source,
         }
     }
+}
+
+/// Less free space than this counts as none: SQLite's shared memory file grows by 32 KiB.
+const FREE_BYTES_MIN: u64 = 64 * 1024;
+
+fn disk_is_full(path: &std::path::Path) -> bool {
+    let dir = path.parent().unwrap_or(path);
+    rustix::fs::statvfs(dir).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < FREE_BYTES_MIN)
 }

@@ -64,7 +64,7 @@ impl Store {
     /// it was.
     pub fn open(path: &Path, access: Access, device_id: Option<&str>) -> Result<Store, StoreError> {
         let mut conn = match access {
-            Access::Write { busy } => open_for_writing(path, busy)?,
+            Access::Write { .. } => open_for_writing(path)?,
             Access::Read => open_for_reading(path)?,
         };
         if access == Access::Read {
@@ -74,6 +74,10 @@ impl Store {
         }
         let identity =
             identity(&mut conn, access, device_id).map_err(|err| StoreError::sqlite(path, err))?;
+        if let Access::Write { busy } = access {
+            conn.busy_timeout(busy)
+                .map_err(|err| StoreError::sqlite(path, err))?;
+        }
         Ok(Store {
             conn,
             path: path.to_owned(),
@@ -110,7 +114,7 @@ impl Store {
     }
 }
 
-fn open_for_writing(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
+fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         make_private_dir(dir).map_err(|err| StoreError::io(dir, err))?;
     }
@@ -128,7 +132,7 @@ fn open_for_writing(path: &Path, busy: Duration) -> Result<Connection, StoreErro
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let conn = Connection::open_with_flags(path, flags)?;
-        conn.busy_timeout(busy)?;
+        conn.busy_timeout(OPENING_BUSY)?;
         // Kept in the file: written once, when the file is new.
         if migrations::version(&conn)? == 0 {
             conn.pragma_update(None, "journal_mode", "wal")?;
@@ -141,6 +145,10 @@ fn open_for_writing(path: &Path, busy: Duration) -> Result<Connection, StoreErro
     };
     open().map_err(|err| StoreError::sqlite(path, err))
 }
+
+/// How long opening waits for another process that makes or migrates the database, which happens
+/// once. A current database is opened without any lock.
+const OPENING_BUSY: Duration = Duration::from_secs(10);
 
 /// Page cache of a writer, in KiB: the hot ends of the indexes of 1,000,000 rows.
 const CACHE_KIB: i64 = 32 * 1024;
@@ -157,8 +165,9 @@ fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
         Ok(conn)
     };
     open().or_else(|err| match StoreError::sqlite(path, err) {
-        // A WAL database in a directory that can't be written: read the file as it lies.
-        StoreError::ReadOnly { .. } => {
+        // A WAL database needs its `-wal` and `-shm` even to be read. Where they can't be made
+        // nobody else has them open either: read the file as it lies.
+        StoreError::ReadOnly { .. } | StoreError::Full { .. } => {
             let uri = format!("file:{}?immutable=1", uri_path(path));
             Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
                 .map_err(|err| StoreError::sqlite(path, err))

@@ -30,6 +30,23 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
+impl Filter {
+    /// The same decision about an entry that is not in the log (yet).
+    #[must_use]
+    pub fn matches(&self, entry: &Entry) -> bool {
+        fn is<T: PartialEq>(wanted: Option<&T>, found: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted == found)
+        }
+        is(self.device_id.as_ref(), &entry.device_id)
+            && is(self.hostname.as_ref(), &entry.hostname)
+            && is(self.cwd.as_ref(), &entry.cwd)
+            && is(self.session.as_ref(), &entry.session)
+            && self.exit.is_none_or(|exit| exit.matches(entry.exit_code))
+            && self.since.is_none_or(|since| entry.ts >= since)
+            && self.until.is_none_or(|until| entry.ts < until)
+    }
+}
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitFilter {
@@ -39,6 +56,16 @@ pub enum ExitFilter {
     Ok,
     /// With a known status other than 0.
     Fail,
+}
+
+impl ExitFilter {
+    fn matches(self, code: Option<i64>) -> bool {
+        match self {
+            ExitFilter::Code(wanted) => code == Some(wanted),
+            ExitFilter::Ok => code == Some(0),
+            ExitFilter::Fail => code.is_some_and(|code| code != 0),
+        }
+    }
 }
 
 /// What the finder needs of every row: no more, since it reads them all.

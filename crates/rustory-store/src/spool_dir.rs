@@ -60,9 +60,18 @@ const _: () = assert!(CHUNK_BYTES > 2 * CMD_BYTES_MAX as u64);
 struct SpoolFile {
     path: PathBuf,
     name: String,
+    /// Tells it from an earlier file of the same name: inode and time of birth, folded into one
+    /// number, since file systems give inodes out again.
     inode: u64,
     len: u64,
     mtime: i64,
+}
+
+impl SpoolFile {
+    /// Whether its path still leads to this very file.
+    fn is_there(&self) -> bool {
+        spool_file(self.path.clone()).is_some_and(|now| now.inode == self.inode)
+    }
 }
 
 /// Tells whether a session still runs. The operating system's side of it is the caller's.
@@ -160,9 +169,6 @@ fn drain_file(
 ) -> Result<bool, StoreError> {
     let mut consumed = store.spool_consumed(file)?;
     loop {
-        if consumed >= file.len && !is_over(file, sessions)? {
-            return Ok(false);
-        }
         let Some(chunk) = Chunk::read(file, consumed, sessions)? else {
             return Ok(false);
         };
@@ -175,12 +181,6 @@ fn drain_file(
             return Ok(chunk.over && consumed >= file.len);
         }
     }
-}
-
-fn is_over(file: &SpoolFile, sessions: &impl Sessions) -> Result<bool, StoreError> {
-    let head =
-        read_range(&file.path, 0, HEADER_BYTES).map_err(|err| StoreError::io(&file.path, err))?;
-    Ok(sessions.is_over(&spool::header(&head).unwrap_or_default(), file.mtime))
 }
 
 /// A header is at most this long: five short fields.
@@ -246,8 +246,10 @@ fn commit(
     };
     let end = consumed + drained.consumed as u64;
     let committed = store.write(|writer| -> Result<bool, StoreError> {
-        // Another drain may have been faster: under the lock, its offset counts.
-        if writer.spool_consumed(&file.name, file.inode)? != consumed {
+        // Another drain may have been faster: under the lock, its offset counts. It may even be
+        // done with the file; a file is removed before its offset is, so one whose offset is not
+        // there must itself be there still.
+        if writer.spool_consumed(&file.name, file.inode)? != consumed || !file.is_there() {
             return Ok(false);
         }
         for typed in &drained.typed {
@@ -266,7 +268,8 @@ fn commit(
         Ok(true)
     })?;
     if !committed {
-        return store.spool_consumed(file);
+        // What was faster goes on from there; this drain is done with the file.
+        return Ok(file.len);
     }
     report.ingested += done.ingested;
     report.skipped += done.skipped;
@@ -275,7 +278,9 @@ fn commit(
     Ok(end)
 }
 
-fn entry(typed: &Typed, stamp: &Stamp) -> Entry {
+/// The entry that a typed command becomes. Its device and number are set when it is appended.
+#[must_use]
+pub fn entry(typed: &Typed, stamp: &Stamp) -> Entry {
     let ts = typed.start.unwrap_or(stamp.now);
     let hostname = match typed.hostname.as_str() {
         "" => &stamp.hostname,
@@ -332,7 +337,11 @@ fn remove(store: &mut Store, files: &[SpoolFile]) -> Result<(), StoreError> {
         // Appended to after all? Then it stays, and its new bytes are found next time.
         let unchanged = fs::metadata(&file.path).is_ok_and(|meta| meta.len() == file.len);
         if unchanged {
-            fs::remove_file(&file.path).map_err(|err| StoreError::io(&file.path, err))?;
+            match fs::remove_file(&file.path) {
+                // Another drain was faster.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|err| StoreError::io(&file.path, err))?,
+            }
         }
     }
     store.forget_done(files)
@@ -409,11 +418,19 @@ fn spool_file(path: PathBuf) -> Option<SpoolFile> {
     let meta = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
     Some(SpoolFile {
         name: path.file_name()?.to_str()?.to_owned(),
-        inode: meta.ino(),
+        inode: meta.ino() ^ born_nanos(&meta).rotate_left(20),
         len: meta.len(),
         mtime: meta.mtime(),
         path,
     })
+}
+
+/// 0 where the file system keeps no time of birth.
+fn born_nanos(meta: &fs::Metadata) -> u64 {
+    meta.created()
+        .ok()
+        .and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(0, |born| born.as_nanos() as u64)
 }
 
 fn read_range(path: &Path, from: u64, max: u64) -> io::Result<Vec<u8>> {

@@ -51,7 +51,7 @@ CREATE INDEX entries_device ON entries (device, device_seq);
 -- How far each spool file is ingested, committed with the entries that it gave.
 CREATE TABLE spool_files (
   name     TEXT NOT NULL PRIMARY KEY,
-  inode    INTEGER NOT NULL,
+  inode    INTEGER NOT NULL,            -- which file of that name
   consumed INTEGER NOT NULL,
   done     INTEGER NOT NULL DEFAULT 0   -- durably ingested: the file may go
 ) WITHOUT ROWID;

@@ -8,7 +8,7 @@ use bstr::{BStr, ByteSlice as _, ByteVec as _};
 use jiff::tz::TimeZone;
 use rustory_core::json::EntryJson;
 use rustory_core::{Entry, Timestamp};
-use rustory_store::{ExitFilter, Filter, Store};
+use rustory_store::{ExitFilter, Filter, Store, spool_dir};
 
 use crate::ctx::Ctx;
 use crate::error::CommandError;
@@ -125,19 +125,15 @@ fn parse_exit(text: &str) -> Result<ExitFilter, String> {
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let mut store = ctx.open_for_search()?;
-    let waiting = drain::drain_or_peek(ctx, &mut store)?;
-    if !waiting.is_empty() {
-        ctx.note(format_args!(
-            "{} commands wait in the spool until the database can be written",
-            waiting.len()
-        ));
-    }
-    let filter = args.filter.filter(&store.identity().device_id)?;
+    let listing = Listing {
+        filter: args.filter.filter(&store.identity().device_id)?,
+        words: Words::new(&args.query),
+        waiting: waiting(ctx, &mut store)?,
+    };
     let mut printer = Printer::new(args.json);
-    let words = Words::new(&args.query);
     if args.limit.0 == usize::MAX {
-        print_all(&store, &filter, &words, &mut printer)?;
-    } else if print_newest(&store, &filter, &words, args.limit.0, &mut printer)? {
+        listing.print_all(&store, &mut printer)?;
+    } else if listing.print_newest(&store, args.limit.0, &mut printer)? {
         ctx.note(format_args!(
             "only the newest {} are shown; --limit all shows the rest",
             args.limit.0
@@ -146,48 +142,80 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     printer.out.finish()
 }
 
-fn print_all(
-    store: &Store,
-    filter: &Filter,
-    words: &Words,
-    printer: &mut Printer,
-) -> Result<(), CommandError> {
-    let mut failed = None;
-    store.oldest_first(filter, |_, entry| {
-        if words.match_in(entry.cmd.as_ref())
-            && let Err(err) = printer.print(&entry)
-        {
-            failed = Some(err);
-        }
-        stop_if(failed.is_some() || printer.out.is_closed())
-    })?;
-    failed.map_or(Ok(()), Err)
+/// What could not be ingested now, oldest first: it is listed behind the log all the same.
+fn waiting(ctx: &Ctx, store: &mut Store) -> Result<Vec<Entry>, CommandError> {
+    let waiting = drain::drain_or_peek(ctx, store)?;
+    if !waiting.is_empty() {
+        ctx.note(format_args!(
+            "the database can't be written now; {} commands wait in the spool",
+            waiting.len()
+        ));
+    }
+    let stamp = drain::stamp(ctx);
+    let own_id = &store.identity().device_id;
+    Ok(waiting
+        .iter()
+        .map(|typed| Entry {
+            device_id: own_id.clone(),
+            ..spool_dir::entry(typed, &stamp)
+        })
+        .collect())
 }
 
-/// Prints the newest `limit` that match, newest last. Returns whether there are more.
-fn print_newest(
-    store: &Store,
-    filter: &Filter,
-    words: &Words,
-    limit: usize,
-    printer: &mut Printer,
-) -> Result<bool, CommandError> {
-    let mut newest = Vec::new();
-    let mut more = false;
-    store.newest_first(filter, |_, entry| {
-        if !words.match_in(entry.cmd.as_ref()) {
-            return ControlFlow::Continue(());
-        }
-        more = newest.len() == limit;
-        if !more {
-            newest.push(entry);
-        }
-        stop_if(more)
-    })?;
-    for entry in newest.iter().rev() {
-        printer.print(entry)?;
+/// What to list.
+struct Listing {
+    filter: Filter,
+    words: Words,
+    waiting: Vec<Entry>,
+}
+
+impl Listing {
+    fn waiting(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.waiting
+            .iter()
+            .filter(|entry| self.filter.matches(entry) && self.words.match_in(entry.cmd.as_ref()))
     }
-    Ok(more)
+
+    fn print_all(&self, store: &Store, printer: &mut Printer) -> Result<(), CommandError> {
+        let mut failed = None;
+        store.oldest_first(&self.filter, |_, entry| {
+            if self.words.match_in(entry.cmd.as_ref())
+                && let Err(err) = printer.print(&entry)
+            {
+                failed = Some(err);
+            }
+            stop_if(failed.is_some() || printer.out.is_closed())
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        self.waiting().try_for_each(|entry| printer.print(entry))
+    }
+
+    /// Prints the newest `limit` that match, newest last. Returns whether there are more.
+    fn print_newest(
+        &self,
+        store: &Store,
+        limit: usize,
+        printer: &mut Printer,
+    ) -> Result<bool, CommandError> {
+        let mut newest: Vec<Entry> = self.waiting().rev().take(limit).cloned().collect();
+        let mut more = self.waiting().count() > limit;
+        store.newest_first(&self.filter, |_, entry| {
+            if more {
+                return ControlFlow::Break(());
+            }
+            if self.words.match_in(entry.cmd.as_ref()) {
+                more = newest.len() == limit;
+                if !more {
+                    newest.push(entry);
+                }
+            }
+            stop_if(more)
+        })?;
+        for entry in newest.iter().rev() {
+            printer.print(entry)?;
+        }
+        Ok(more)
+    }
 }
 
 fn stop_if(stop: bool) -> ControlFlow<()> {
