@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use rustory_core::LogId;
 
 use crate::error::StoreError;
@@ -133,10 +133,7 @@ fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     let open = || -> rusqlite::Result<Connection> {
         let conn = Connection::open_with_flags(path, flags)?;
         conn.busy_timeout(OPENING_BUSY)?;
-        // Kept in the file: written once, when the file is new.
-        if migrations::version(&conn)? == 0 {
-            conn.pragma_update(None, "journal_mode", "wal")?;
-        }
+        switch_to_wal(&conn)?;
         // In WAL mode a power cut can undo the last commits but never damage the file. What it
         // undoes is still in the spool, whose files go only after a full sync (`spool_dir`).
         conn.pragma_update(None, "synchronous", "normal")?;
@@ -144,6 +141,25 @@ fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
         Ok(conn)
     };
     open().map_err(|err| StoreError::sqlite(path, err))
+}
+
+/// Puts a new file into WAL mode, which the file then remembers.
+///
+/// SQLite does not wait for others in this one statement, so the waiting is done here.
+fn switch_to_wal(conn: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + OPENING_BUSY;
+    while migrations::version(conn)? == 0 {
+        match conn.pragma_update(None, "journal_mode", "wal") {
+            Err(err)
+                if err.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            switched => return switched,
+        }
+    }
+    Ok(())
 }
 
 /// How long opening waits for another process that makes or migrates the database, which happens
@@ -193,13 +209,15 @@ fn uri_path(path: &Path) -> String {
 
 fn check_known(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let found = migrations::version(conn).map_err(|err| StoreError::sqlite(path, err))?;
-    if found > migrations::KNOWN {
-        return Err(StoreError::NewerSchema {
+    match found {
+        // Somebody is about to make it.
+        0 => Err(StoreError::Busy),
+        found if found > migrations::KNOWN => Err(StoreError::NewerSchema {
             found,
             known: migrations::KNOWN,
-        });
+        }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn identity(
