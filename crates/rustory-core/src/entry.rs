@@ -185,6 +185,42 @@ impl Entry {
         Ok(())
     }
 
+    /// A 128-bit hash of every field, unknown ones too: two entries are the same exactly when
+    /// theirs are. `docs/protocol.md` has the bytes that are hashed.
+    #[must_use]
+    pub fn content_hash(&self) -> u128 {
+        let mut bytes = Vec::with_capacity(256 + self.cmd.len());
+        bytes.extend_from_slice(self.id.as_bytes());
+        bytes.extend_from_slice(&self.ts.as_micros().to_be_bytes());
+        for number in [
+            self.exit_code,
+            self.duration_ms.map(u64::cast_signed),
+            self.device_seq.map(u64::cast_signed),
+        ] {
+            bytes.push(u8::from(number.is_some()));
+            bytes.extend_from_slice(&number.unwrap_or(0).to_be_bytes());
+        }
+        let extra = match self.extra.is_empty() {
+            true => String::new(),
+            false => serde_json::to_string(&self.extra).unwrap_or_default(),
+        };
+        for text in [
+            self.device_id.as_bytes(),
+            self.user_id.as_bytes(),
+            &self.cmd,
+            &self.cwd,
+            self.shell.as_bytes(),
+            self.hostname.as_bytes(),
+            self.version.as_bytes(),
+            self.session.as_bytes(),
+            extra.as_bytes(),
+        ] {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text);
+        }
+        xxhash_rust::xxh3::xxh3_128(&bytes)
+    }
+
     /// The key of the display order: time, then origin, then id.
     #[must_use]
     pub fn display_key(&self) -> (Timestamp, &str, EntryId) {
@@ -223,6 +259,54 @@ mod tests {
         let early = EntryId::from_time_and_random(at(1_000), [0xff; 10]);
         let late = EntryId::from_time_and_random(at(1_001), [0; 10]);
         assert!(early < late);
+    }
+
+    #[test]
+    fn the_content_hash_sees_every_field() {
+        let entry = Entry {
+            id: EntryId::from_bytes([1; 16]),
+            device_id: "d".into(),
+            user_id: "u".into(),
+            ts: Timestamp::from_secs(1).unwrap(),
+            cmd: "c".into(),
+            cwd: "w".into(),
+            exit_code: Some(0),
+            duration_ms: Some(0),
+            shell: "s".into(),
+            hostname: "h".into(),
+            version: "v".into(),
+            device_seq: Some(1),
+            session: "x".into(),
+            extra: Extra::new(),
+        };
+        let changes: [fn(&mut Entry); 14] = [
+            |e| e.id = EntryId::from_bytes([2; 16]),
+            |e| e.device_id.clear(),
+            |e| e.user_id.clear(),
+            |e| e.ts = Timestamp::default(),
+            |e| e.cmd.push(b'2'),
+            |e| e.cwd.push(b'2'),
+            |e| e.exit_code = None,
+            |e| e.duration_ms = None,
+            |e| e.shell.clear(),
+            |e| e.hostname.clear(),
+            |e| e.version.clear(),
+            |e| e.device_seq = Some(2),
+            |e| e.session.clear(),
+            |e| drop(e.extra.insert("new".into(), Value::Null)),
+        ];
+        let mut hashes: Vec<u128> = changes
+            .iter()
+            .map(|change| {
+                let mut changed = entry.clone();
+                change(&mut changed);
+                changed.content_hash()
+            })
+            .collect();
+        hashes.push(entry.content_hash());
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), changes.len() + 1);
     }
 
     #[test]

@@ -3,7 +3,12 @@
 //! Nothing here reads a clock, a random source, the environment or a file, and nothing is async:
 //! time, ids and bytes come in as arguments. That is what lets the same rules run under the real
 //! shell, the real network and a simulator.
-#![warn(missing_docs)]
+#![warn(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 pub mod cursor;
 pub mod entry;

@@ -3,7 +3,12 @@
 //! One file, one connection a [`Store`]. Every write goes through [`Store::write`], one
 //! `BEGIN IMMEDIATE` transaction, so that entries and the position that covers them (a spool
 //! offset, a peer's cursor) are committed together or not at all.
-#![warn(missing_docs)]
+#![warn(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 mod error;
 mod migrations;

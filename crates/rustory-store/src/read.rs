@@ -120,6 +120,19 @@ impl Store {
             .map_err(|err| self.err(err))
     }
 
+    /// How often two different entries claimed one id: a bug, or a lie.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn conflicts(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT value FROM meta WHERE key = 'conflicts'";
+        self.conn
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .optional()
+            .map(|count| count.map_or(0, i64::cast_unsigned))
+            .map_err(|err| self.err(err))
+    }
+
     /// One entry by its place in our log.
     ///
     /// # Errors
@@ -345,10 +358,15 @@ fn text(wanted: &Option<String>) -> Option<SqlValue> {
     wanted.clone().map(SqlValue::Text)
 }
 
+pub(crate) fn by_id(conn: &Connection, id: &[u8]) -> rusqlite::Result<Option<Entry>> {
+    let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE e.entry_id = ?1");
+    conn.prepare_cached(&sql)?.query_row([id], entry).optional()
+}
+
 pub(crate) fn head(conn: &Connection) -> rusqlite::Result<IngestSeq> {
-    // The table of AUTOINCREMENT, not max(ingest_seq): a position is never given twice.
-    let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'entries'";
-    let head = conn.query_row(sql, [], |row| row.get(0)).optional()?;
+    // Not the counter of AUTOINCREMENT: that one also moves for inserts that were ignored.
+    let head: Option<i64> =
+        conn.query_row("SELECT max(ingest_seq) FROM entries", [], |row| row.get(0))?;
     Ok(IngestSeq::from_rowid(head.unwrap_or(0)))
 }
 

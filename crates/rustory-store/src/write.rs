@@ -110,17 +110,41 @@ impl Writer<'_> {
         Ok(Appended::New(at, seq))
     }
 
-    /// Inserts an entry of any device as it came. `false`: its id is there already.
+    /// Inserts an entry of any device as it came. `false`: nothing changed.
+    ///
+    /// Two different entries under one id are a bug or a lie. Everywhere the one whose hash is
+    /// smaller stays, whichever came first; replacing moves it to the head of our log, so that it
+    /// travels on. [`Store::conflicts`] counts them.
     ///
     /// # Errors
     /// [`StoreError`]; the transaction is then to be given up.
     pub fn insert(&mut self, entry: &Entry) -> Result<bool, StoreError> {
         let device = self.device(&entry.device_id)?;
-        let new = self.insert_row(entry, device, entry.device_seq)?;
+        let new = self.insert_row(entry, device, entry.device_seq)?
+            || (self.replaces(entry)? && self.insert_row(entry, device, entry.device_seq)?);
         if new && let Some(seq) = entry.device_seq {
             self.raise_seq(device, entry, seq)?;
         }
         Ok(new)
+    }
+
+    /// Makes room for `entry` if another one holds its id and has the larger hash.
+    fn replaces(&self, entry: &Entry) -> Result<bool, StoreError> {
+        let id = &entry.id.as_bytes()[..];
+        let stored = self.run(|tx| crate::read::by_id(tx, id))?;
+        if stored.as_ref() == Some(entry) {
+            return Ok(false);
+        }
+        self.run(|tx| {
+            tx.prepare_cached(include_str!("sql/count_conflict.sql"))?
+                .execute([])?;
+            if stored.is_some_and(|stored| stored.content_hash() <= entry.content_hash()) {
+                return Ok(false);
+            }
+            tx.prepare_cached("DELETE FROM entries WHERE entry_id = ?1")?
+                .execute([id])?;
+            Ok(true)
+        })
     }
 
     /// Whether an entry with this id is stored.

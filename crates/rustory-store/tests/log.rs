@@ -50,6 +50,34 @@ fn an_id_that_is_there_is_ignored_and_two_equal_commands_are_two_entries() {
 }
 
 #[test]
+fn of_two_entries_under_one_id_the_same_one_stays_in_either_order_and_travels_on() {
+    let honest = entry("a", 1);
+    let mut other = honest.clone();
+    other.cmd = "something else".into();
+    let [mut one, mut two] = [Home::new(), Home::new()].map(|home| (home.store(), home));
+    one.0
+        .insert(&[honest.clone(), other.clone(), honest.clone()])
+        .unwrap();
+    two.0
+        .insert(&[other.clone(), honest.clone(), other.clone()])
+        .unwrap();
+    let stays = if honest.content_hash() < other.content_hash() {
+        honest
+    } else {
+        other
+    };
+    for (store, _) in [&one, &two] {
+        assert_eq!(all(store), [stays.clone()]);
+        assert!(store.conflicts().unwrap() > 0);
+        let news = store.read_after(IngestSeq::ZERO, 10).unwrap();
+        assert_eq!(news.last, Some(store.head().unwrap()));
+    }
+    let head = one.0.head().unwrap();
+    assert_eq!(one.0.insert(&[stays]).unwrap().ignored, 1);
+    assert_eq!(one.0.head().unwrap(), head, "what is known moves nothing");
+}
+
+#[test]
 fn own_entries_are_numbered_from_one_without_gaps_even_over_known_ones() {
     let home = Home::new();
     let numbers = |from: u64| -> Vec<Appended> {

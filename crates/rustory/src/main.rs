@@ -3,6 +3,8 @@
 //! `main` only parses, dispatches and turns an error into a message and an exit code. One file
 //! per subcommand in `cmd/`.
 
+#![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod cmd;
 mod ctx;

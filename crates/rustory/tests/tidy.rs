@@ -13,22 +13,39 @@ fn read(path: &str) -> String {
 }
 
 fn dependencies(name: &str) -> BTreeSet<String> {
-    let manifest: toml::Table = toml::from_str(&read(&format!("crates/{name}/Cargo.toml"))).unwrap();
-    let table = manifest.get("dependencies").and_then(|table| table.as_table());
-    table.into_iter().flat_map(|table| table.keys().cloned()).collect()
+    let manifest: toml::Table =
+        toml::from_str(&read(&format!("crates/{name}/Cargo.toml"))).unwrap();
+    let table = manifest
+        .get("dependencies")
+        .and_then(|table| table.as_table());
+    table
+        .into_iter()
+        .flat_map(|table| table.keys().cloned())
+        .collect()
 }
 
 #[test]
 fn the_pure_crate_depends_on_nothing_that_does_io() {
     let allowed = [
-        "base64", "bstr", "jiff", "memchr", "regex-lite", "serde", "serde_json", "thiserror", "uuid",
+        "base64",
+        "bstr",
+        "jiff",
+        "memchr",
+        "regex-lite",
+        "serde",
+        "serde_json",
+        "thiserror",
+        "uuid",
         "xxhash-rust",
     ];
     let extra: Vec<_> = dependencies("rustory-core")
         .into_iter()
         .filter(|name| !allowed.contains(&name.as_str()))
         .collect();
-    assert!(extra.is_empty(), "new in rustory-core: {extra:?}; does it do I/O?");
+    assert!(
+        extra.is_empty(),
+        "new in rustory-core: {extra:?}; does it do I/O?"
+    );
 }
 
 #[test]
@@ -47,7 +64,11 @@ fn store_and_net_never_see_each_other_and_nothing_below_sees_the_command_line() 
 fn relative_links_in_documents_lead_somewhere() {
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap_or_default();
             if target.is_empty() || target.contains("://") {
                 continue;
