@@ -67,7 +67,7 @@ fn of_two_entries_under_one_id_the_same_one_stays_in_either_order_and_travels_on
         other
     };
     for (store, _) in [&one, &two] {
-        assert_eq!(all(store), [stays.clone()]);
+        assert_eq!(all(store), std::slice::from_ref(&stays));
         assert!(store.conflicts().unwrap() > 0);
         let news = store.read_after(IngestSeq::ZERO, 10).unwrap();
         assert_eq!(news.last, Some(store.head().unwrap()));

@@ -43,7 +43,7 @@ pub(crate) fn entry(device: &str, n: u64) -> Entry {
         cmd: format!("echo {n}").into(),
         cwd: format!("/dir/{}", n % 7).into(),
         exit_code: Some((n % 3).cast_signed()),
-        duration_ms: (n % 2 == 0).then_some(n),
+        duration_ms: n.is_multiple_of(2).then_some(n),
         shell: "bash".into(),
         hostname: format!("host-{device}"),
         version: "0.1.0".into(),
