@@ -139,3 +139,38 @@ fn started(pid: u32) -> Option<i64> {
     let ticks_per_sec = i64::try_from(rustix::param::clock_ticks_per_second()).ok()?;
     Some(boot + ticks / ticks_per_sec.max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_started_after_the_last_record_only_carries_its_number() {
+        let own = std::process::id();
+        let now = now().as_micros() / 1_000_000;
+        assert!(runs_since(own, now));
+        assert!(!runs_since(own, now - 365 * 86_400));
+        assert!(!runs_since(u32::MAX, now));
+        assert!(!runs_since(0, now));
+    }
+
+    #[test]
+    fn a_session_of_another_host_is_given_a_month() {
+        let shells = RunningShells {
+            hostname: "here".into(),
+            now_secs: 1_700_000_000,
+        };
+        let header = Header {
+            pid: Some(u32::MAX),
+            hostname: "there".into(),
+            ..Header::default()
+        };
+        assert!(!shells.is_over(&header, shells.now_secs - 86_400));
+        assert!(shells.is_over(&header, shells.now_secs - 2 * FOREIGN_IDLE_SECS));
+        let here = Header {
+            hostname: "here".into(),
+            ..header
+        };
+        assert!(shells.is_over(&here, shells.now_secs));
+    }
+}
