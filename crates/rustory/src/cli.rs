@@ -45,12 +45,24 @@ enum Command {
     Generate(cmd::generate::Args),
 }
 
+impl Command {
+    /// Whether a warning on stderr would end up in the middle of a prompt.
+    fn keeps_the_screen(&self) -> bool {
+        false
+    }
+}
+
 pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
     let ctx = Ctx {
         settings: Settings::load(cli.db_path),
         quiet: cli.quiet,
         verbose: cli.verbose,
     };
+    if !ctx.quiet && !cli.command.keeps_the_screen() {
+        for problem in &ctx.settings.problems {
+            crate::ui::warn(problem);
+        }
+    }
     match cli.command {
         Command::Setup(args) => cmd::setup::run(args, &ctx),
         Command::Init(args) => cmd::init::run(args, &ctx),

@@ -11,6 +11,7 @@ mod ctx;
 mod drain;
 mod error;
 mod settings;
+mod setup;
 mod text;
 mod ui;
 mod when;

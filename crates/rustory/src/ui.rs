@@ -56,6 +56,16 @@ pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// What is wrong but stops nothing.
+pub(crate) fn warn(what: impl std::fmt::Display) {
+    let (yellow, reset) = if colour(io::stderr().is_terminal()) {
+        ("\x1b[1;33m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
+    say(format_args!("{yellow}warning{reset}: {what}"));
+}
+
 /// What went wrong and what to do next.
 pub(crate) fn complain(message: &str, hint: Option<&str>) {
     let (red, cyan, reset) = if colour(io::stderr().is_terminal()) {

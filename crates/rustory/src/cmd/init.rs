@@ -24,6 +24,13 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Shell::Bash => "bash",
+            Shell::Zsh => "zsh",
+        }
+    }
+
     fn template(self) -> &'static str {
         match self {
             Shell::Bash => include_str!("../../shell/rr.bash"),
@@ -53,7 +60,7 @@ fn integration(shell: Shell, rr: &Path, spool: &Path) -> Vec<u8> {
 }
 
 /// In single quotes, as bash and zsh read them.
-fn quoted(path: &Path) -> Vec<u8> {
+pub(crate) fn quoted(path: &Path) -> Vec<u8> {
     let escaped = path.as_os_str().as_bytes().replace("'", r"'\''");
     [b"'".as_slice(), &escaped, b"'"].concat()
 }

@@ -1,12 +1,351 @@
-//! `rr setup`.
+//! `rr setup`: the first run on a device; again, it repairs; `--undo` takes out what it put in.
 
+use std::fs;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bstr::{BStr, ByteSlice as _};
+use rustory_store::{Access, spool_dir};
+
+use crate::cmd::init::{Shell, own_path};
 use crate::ctx::Ctx;
 use crate::error::CommandError;
+use crate::settings::{Origin, config_path};
+use crate::setup::rc_file::RcFile;
+use crate::setup::{block, config, shells};
+use crate::ui::{self, say};
 
-/// Set up this device: configuration, import of existing history, hook line in the rc file
+/// Set up this device: history, configuration, import, and the hook in the shell's rc file
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(
+    long_about = "Set up this device: make the history database and a configuration file, take over the history of \
+                  the shells you have, and add one block to their rc files, shown as a diff first.\n\n\
+                  Running it again repairs what is missing and changes nothing else.",
+    after_help = "Examples:\n  \
+        rr setup             asks before it changes a file\n  \
+        rr setup --dry-run   only shows what it would do\n  \
+        rr setup --undo      takes out exactly what it put in; the history stays"
+)]
+pub(crate) struct Args {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Show what would be done; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Take out what setup put in; the history stays
+    #[arg(long)]
+    undo: bool,
+    /// Only this shell [default: those that are installed]
+    #[arg(long, value_name = "SHELL")]
+    shell: Vec<Shell>,
+    /// Leave the existing history of the shells alone
+    #[arg(long)]
+    no_import: bool,
+}
 
-pub(crate) fn run(_args: Args, _ctx: &Ctx) -> Result<(), CommandError> {
-    Err(CommandError::failed("`rr setup` is not there yet"))
+pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
+    let setup = Setup::new(args, ctx)?;
+    if setup.args.undo {
+        return setup.undo();
+    }
+    setup.set_up()
+}
+
+/// What one run works with.
+struct Setup<'a> {
+    args: Args,
+    ctx: &'a Ctx,
+    home: PathBuf,
+    rr: PathBuf,
+    path_var: Vec<PathBuf>,
+}
+
+impl<'a> Setup<'a> {
+    fn new(args: Args, ctx: &'a Ctx) -> Result<Setup<'a>, CommandError> {
+        let home = std::env::home_dir()
+            .filter(|home| home.is_dir())
+            .ok_or_else(|| {
+                CommandError::failed("there is no home directory").hint("set HOME, then try again")
+            })?;
+        if !args.yes && !args.dry_run && !io::stdin().is_terminal() {
+            return Err(CommandError::usage("there is no terminal to ask on; nothing was changed")
+                .hint("`rr setup --dry-run` shows what would be done, `rr setup --yes` does it"));
+        }
+        let path_var = std::env::var_os("PATH").unwrap_or_default();
+        Ok(Setup {
+            args,
+            ctx,
+            home,
+            rr: own_path()?,
+            path_var: std::env::split_paths(&path_var).collect(),
+        })
+    }
+
+    fn set_up(&self) -> Result<(), CommandError> {
+        self.data()?;
+        self.config()?;
+        self.import()?;
+        let failed = self.rc_files(Change::Put)?;
+        if let Some(other) = shells::name_clash(&self.rr, &self.path_var) {
+            say(format_args!(
+                "! `rr` is another program here ({}); `rustory` is the same as this one",
+                other.display()
+            ));
+        }
+        self.finish(failed, "Open a new shell and press ctrl+r.")
+    }
+
+    fn undo(&self) -> Result<(), CommandError> {
+        let failed = self.rc_files(Change::TakeOut)?;
+        self.remove_config()?;
+        let data = self.ctx.settings.data_dir().display().to_string();
+        self.finish(failed, &format!(
+            "Your history stays in {data}; `rm -r {data}` deletes it. Shells that are open keep recording until they end."
+        ))
+    }
+
+    fn finish(&self, failed: usize, next: &str) -> Result<(), CommandError> {
+        if failed > 0 {
+            return Err(CommandError::failed(format!("{failed} files could not be changed, see above")));
+        }
+        say(if self.args.dry_run { "\nNothing was changed." } else { "" });
+        if !self.args.dry_run {
+            say(next);
+        }
+        Ok(())
+    }
+
+    fn data(&self) -> Result<(), CommandError> {
+        let path = &self.ctx.settings.db_path;
+        let there = path.exists();
+        if !self.args.dry_run {
+            spool_dir::create(&self.ctx.spool_dir())?;
+            self.ctx.open(Access::PATIENT)?;
+        }
+        self.done(there, format_args!("history database {}", self.short(path)), "made");
+        Ok(())
+    }
+
+    fn config(&self) -> Result<(), CommandError> {
+        let Some(path) = config_path() else {
+            return Ok(());
+        };
+        let there = path.exists();
+        if !there && !self.args.dry_run {
+            write_new(&path, config::TEMPLATE).map_err(|err| cannot(&path, err))?;
+        }
+        self.done(there, format_args!("configuration {}", self.short(&path)), "written");
+        Ok(())
+    }
+
+    fn remove_config(&self) -> Result<(), CommandError> {
+        let Some(path) = config_path() else {
+            return Ok(());
+        };
+        let Ok(text) = fs::read_to_string(&path) else {
+            return Ok(());
+        };
+        if text != config::TEMPLATE {
+            say(format_args!("  {} is yours by now and stays", self.short(&path)));
+            return Ok(());
+        }
+        if !self.args.dry_run {
+            fs::remove_file(&path).map_err(|err| cannot(&path, err))?;
+            // Only if it is empty now.
+            let _ = path.parent().map(fs::remove_dir);
+        }
+        self.done(false, format_args!("configuration {}", self.short(&path)), "removed");
+        Ok(())
+    }
+
+    fn import(&self) -> Result<(), CommandError> {
+        if self.args.no_import {
+            return Ok(());
+        }
+        if self.args.dry_run {
+            say("+ existing history would be imported (`rr import auto --dry-run` counts it)");
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Changes every rc file. Returns how many could not be changed; each was told.
+    fn rc_files(&self, change: Change) -> Result<usize, CommandError> {
+        let mut failed = 0;
+        for target in self.targets(change) {
+            match self.rc_file(&target, change) {
+                Ok(()) => {}
+                Err(Refused::Asked) => return Err(CommandError::cancelled()),
+                Err(Refused::Because(why)) => {
+                    failed += 1;
+                    say(format_args!("✗ {}: {why}", self.short(&target.path)));
+                    if change == Change::Put {
+                        let body = self.body(target.shell);
+                        say(format_args!("  To load the hook, add these lines to it:\n{}", indented(&body)));
+                    }
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    fn targets(&self, change: Change) -> Vec<shells::Target> {
+        let zdotdir = std::env::var_os("ZDOTDIR").map(PathBuf::from);
+        let chosen = match (self.args.shell.is_empty(), change) {
+            (false, _) => self.args.shell.clone(),
+            (true, Change::Put) => shells::installed(&self.home, &self.path_var),
+            (true, Change::TakeOut) => vec![Shell::Bash, Shell::Zsh],
+        };
+        let mut targets: Vec<shells::Target> = chosen
+            .into_iter()
+            .flat_map(|shell| shells::targets(shell, &self.home, zdotdir.as_deref()))
+            .collect();
+        if change == Change::TakeOut {
+            // Wherever an earlier run may have put it.
+            for name in [".bash_profile", ".bash_login", ".profile", ".zshrc"] {
+                let path = self.home.join(name);
+                let shell = if name == ".zshrc" { Shell::Zsh } else { Shell::Bash };
+                if !targets.iter().any(|target| target.path == path) {
+                    targets.push(shells::Target { shell, path });
+                }
+            }
+        }
+        targets
+    }
+
+    fn rc_file(&self, target: &shells::Target, change: Change) -> Result<(), Refused> {
+        let name = self.short(&target.path);
+        let file = RcFile::read(target.path.clone())?;
+        let before = file.text.as_ref().map(|text| text.as_bstr());
+        let after = match (change, before) {
+            (Change::TakeOut, None) => return Ok(()),
+            (Change::TakeOut, Some(text)) if !block::is_in(text)? => return Ok(()),
+            (Change::TakeOut, Some(text)) => block::take_out(text)?,
+            (Change::Put, text) => {
+                if let Some(line) = text.and_then(block::own_line) {
+                    say(format_args!("✓ {name}: line {line}, your own, loads the hook already"));
+                    return Ok(());
+                }
+                Some(block::put(text, &self.body(target.shell))?)
+            }
+        };
+        if after.as_ref().map(|text| text.as_bstr()) == before {
+            say(format_args!("✓ {name}: the hook is there"));
+            return Ok(());
+        }
+        let empty = BStr::new("");
+        let shown = after.as_ref().map_or(empty, |text| text.as_bstr());
+        self.show_diff(&name, before.unwrap_or(empty), shown);
+        if self.args.dry_run {
+            return Ok(());
+        }
+        if !self.args.yes && !agreed(&format!("Change {name}?")) {
+            return Err(Refused::Asked);
+        }
+        file.replace(after.as_ref().map(|text| text.as_bstr()))?;
+        let did = match (change, &after) {
+            (Change::Put, _) => "hook added",
+            (Change::TakeOut, Some(_)) => "hook taken out",
+            (Change::TakeOut, None) => "removed, since setup had made it",
+        };
+        say(format_args!("✓ {name}: {did}"));
+        Ok(())
+    }
+
+    fn body(&self, shell: Shell) -> String {
+        let settings = &self.ctx.settings;
+        let given = matches!(settings.origins.get("db_path"), Some(Origin::Flag(_)));
+        shells::body(shell, &self.rr, given.then_some(&settings.db_path))
+    }
+
+    fn show_diff(&self, name: &str, before: &BStr, after: &BStr) {
+        let (before, after) = (before.to_str_lossy(), after.to_str_lossy());
+        let diff = similar::TextDiff::from_lines(&*before, &*after);
+        let (green, red, reset) = if ui::colour(io::stderr().is_terminal()) {
+            ("\x1b[32m", "\x1b[31m", "\x1b[0m")
+        } else {
+            ("", "", "")
+        };
+        for line in diff.unified_diff().context_radius(2).header(name, name).to_string().lines() {
+            let colour = match line.as_bytes().first() {
+                Some(b'+') => green,
+                Some(b'-') => red,
+                _ => "",
+            };
+            let reset = if colour.is_empty() { "" } else { reset };
+            say(format_args!("  {colour}{line}{reset}"));
+        }
+    }
+
+    /// One line for one step: `✓` it is so now, `+` it would be done.
+    fn done(&self, there: bool, what: std::fmt::Arguments<'_>, did: &str) {
+        match (there, self.args.dry_run) {
+            (true, _) => say(format_args!("✓ {what}")),
+            (false, false) => say(format_args!("✓ {what}: {did}")),
+            (false, true) => say(format_args!("+ {what} would be {did}")),
+        }
+    }
+
+    /// With `~` for the home directory.
+    fn short(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.home) {
+            Ok(rest) => format!("~/{}", rest.display()),
+            Err(_) => path.display().to_string(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Put,
+    TakeOut,
+}
+
+/// Why an rc file was not changed.
+enum Refused {
+    /// The user said no.
+    Asked,
+    Because(String),
+}
+
+impl From<io::Error> for Refused {
+    fn from(err: io::Error) -> Self {
+        Refused::Because(match err.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "it can't be written (read-only); it was left as it is".to_owned()
+            }
+            _ => err.to_string(),
+        })
+    }
+}
+
+impl From<block::BlockError> for Refused {
+    fn from(err: block::BlockError) -> Self {
+        Refused::Because(err.to_string())
+    }
+}
+
+fn agreed(question: &str) -> bool {
+    let _ = write!(io::stderr(), "{question} [Y/n] ");
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer).unwrap_or(0);
+    read > 0 && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+fn cannot(path: &Path, err: io::Error) -> CommandError {
+    CommandError::failed(format!("`{}`: {err}", path.display()))
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("      {line}\n")).collect()
 }

@@ -1,0 +1,88 @@
+//! Reading and replacing a file of the user's without ever leaving half of one.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bstr::{BStr, BString};
+
+/// A file of the user's, as it was read.
+#[derive(Debug)]
+pub(crate) struct RcFile {
+    /// As the user knows it; may be a symbolic link.
+    pub(crate) path: PathBuf,
+    /// Where it really lies.
+    target: PathBuf,
+    /// `None`: it is not there.
+    pub(crate) text: Option<BString>,
+}
+
+impl RcFile {
+    /// Reads it; a missing file is fine, a link that leads nowhere is not.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub(crate) fn read(path: PathBuf) -> io::Result<RcFile> {
+        match fs::canonicalize(&path) {
+            Ok(target) => Ok(RcFile {
+                text: Some(fs::read(&target)?.into()),
+                path,
+                target,
+            }),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                if let Ok(link) = fs::read_link(&path) {
+                    let message = format!("it is a link to `{}`, which is not there", link.display());
+                    return Err(io::Error::other(message));
+                }
+                Ok(RcFile {
+                    target: path.clone(),
+                    path,
+                    text: None,
+                })
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Replaces it in one step: whoever reads it sees the old text or the new one. A link stays a
+    /// link; mode and owner stay. `None` removes it.
+    ///
+    /// # Errors
+    /// Whatever the file system says, or that somebody else has changed it since it was read.
+    pub(crate) fn replace(&self, text: Option<&BStr>) -> io::Result<()> {
+        self.check_unchanged()?;
+        let Some(text) = text else {
+            return fs::remove_file(&self.target);
+        };
+        let dir = self.target.parent().unwrap_or(Path::new("/"));
+        let mut file = tempfile::Builder::new().prefix(".rustory-").tempfile_in(dir)?;
+        file.write_all(text)?;
+        match fs::metadata(&self.target) {
+            Ok(meta) => {
+                file.as_file().set_permissions(meta.permissions())?;
+                // Only root can give a file away, and only root needs to.
+                let _ = std::os::unix::fs::fchown(file.as_file(), Some(meta.uid()), Some(meta.gid()));
+                if meta.permissions().mode() & 0o200 == 0 {
+                    return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+                }
+            }
+            Err(_) => file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?,
+        }
+        file.as_file().sync_all()?;
+        file.persist(&self.target).map_err(|err| err.error)?;
+        Ok(())
+    }
+
+    fn check_unchanged(&self) -> io::Result<()> {
+        let now = match fs::read(&self.target) {
+            Ok(text) => Some(BString::from(text)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+            Err(err) => return Err(err),
+        };
+        if now != self.text {
+            return Err(io::Error::other("somebody else has just changed it; try again"));
+        }
+        Ok(())
+    }
+}
