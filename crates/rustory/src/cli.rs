@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true)]
     quiet: bool,
 
-    /// Say more
+    /// Say more: where settings come from, what was taken out of the spool
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
 
@@ -61,6 +61,11 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
     if !ctx.quiet && !cli.command.keeps_the_screen() {
         for problem in &ctx.settings.problems {
             crate::ui::warn(problem);
+        }
+    }
+    if ctx.verbose {
+        for (key, origin) in &ctx.settings.origins {
+            crate::ui::say(format_args!("`{key}` is set by {origin}"));
         }
     }
     match cli.command {

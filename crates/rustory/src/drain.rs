@@ -26,6 +26,12 @@ pub(crate) fn drain(ctx: &Ctx, store: &mut Store) -> Result<Report, StoreError> 
         &stamp(ctx),
         &RunningShells::new(),
     )?;
+    if ctx.verbose {
+        crate::ui::say(format_args!(
+            "spool: {} commands taken in, {} kept out by the rules",
+            report.ingested, report.skipped
+        ));
+    }
     if report.damaged > 0 {
         ctx.note(format_args!(
             "{} unreadable records in the spool were set aside in {}",

@@ -92,7 +92,9 @@ impl Settings {
         apply_environment(&mut settings, |name| std::env::var_os(name));
         if let Some(path) = db_path {
             settings.db_path = path;
-            settings.origins.insert("db_path", Origin::Flag("--db-path"));
+            settings
+                .origins
+                .insert("db_path", Origin::Flag("--db-path"));
         }
         // Hooks run in any directory: what they are given must not depend on the current one.
         settings.db_path = std::path::absolute(&settings.db_path).unwrap_or(settings.db_path);
@@ -129,10 +131,7 @@ impl Settings {
     }
 }
 
-fn apply_environment(
-    settings: &mut Settings,
-    var: impl Fn(&str) -> Option<std::ffi::OsString>,
-) {
+fn apply_environment(settings: &mut Settings, var: impl Fn(&str) -> Option<std::ffi::OsString>) {
     for key in KEYS {
         let name = format!("RUSTORY_{}", key.name.to_uppercase());
         let Some(value) = var(&name).filter(|value| !value.is_empty()) else {
@@ -176,7 +175,9 @@ mod tests {
     fn with_env(vars: &[(&str, &str)]) -> Settings {
         let mut settings = Settings::defaults();
         apply_environment(&mut settings, |name| {
-            vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into())
+            vars.iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| value.into())
         });
         settings
     }
@@ -236,7 +237,10 @@ mod tests {
         });
         assert_eq!(settings.finder, Finder::Builtin);
         assert_eq!(settings.user_id, "file");
-        assert_eq!(settings.origins["finder"], Origin::Env("RUSTORY_FINDER".into()));
+        assert_eq!(
+            settings.origins["finder"],
+            Origin::Env("RUSTORY_FINDER".into())
+        );
     }
 
     #[test]
@@ -257,7 +261,10 @@ mod tests {
         ] {
             let settings = with_file(&format!("user_id = \"good\"\n{text}\n"));
             let told = problem(&settings);
-            assert!(told.contains("config.toml:2: ") && told.contains(says), "{text}: {told}");
+            assert!(
+                told.contains("config.toml:2: ") && told.contains(says),
+                "{text}: {told}"
+            );
             assert_eq!(settings.user_id, "good");
             assert_eq!(settings.search_limit_default, SEARCH_LIMIT_DEFAULT);
         }
@@ -266,7 +273,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         let told = problem(&with_file("\n\nserach_limit_default = 5\n"));
-        assert!(told.contains("config.toml:3: ") && told.contains("did you mean `search_limit_default`"));
+        assert!(
+            told.contains("config.toml:3: ")
+                && told.contains("did you mean `search_limit_default`")
+        );
         let told = problem(&with_file("colour = 1\n"));
         assert!(told.contains("accepted are `db_path`"), "{told}");
     }
@@ -274,7 +284,10 @@ mod tests {
     #[test]
     fn a_file_that_is_no_toml_is_told_with_the_line() {
         let told = problem(&with_file("user_id = \"x\"\nfinder = [\n"));
-        assert!(told.contains("config.toml:2") || told.contains("config.toml:3"), "{told}");
+        assert!(
+            told.contains("config.toml:2") || told.contains("config.toml:3"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use common::{Home, root_for};
 
 fn run(home: &Home, args: &[&str]) -> (i32, String) {
-    let output = home.rr(std::iter::once(&"setup").chain(args)).output().unwrap();
+    let output = home
+        .rr(std::iter::once(&"setup").chain(args))
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code().unwrap_or(-1), said)
 }
@@ -31,7 +34,10 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
             found.insert(path.clone(), (meta.mode(), Vec::new()));
             found.extend(tree(&path));
         } else {
-            found.insert(path.clone(), (meta.mode(), fs::read(&path).unwrap_or_default()));
+            found.insert(
+                path.clone(),
+                (meta.mode(), fs::read(&path).unwrap_or_default()),
+            );
         }
     }
     found
@@ -42,10 +48,17 @@ fn a_fresh_home_gets_everything_and_a_second_run_changes_nothing() {
     let home = Home::new();
     let said = set_up(&home);
     assert!(said.contains("press ctrl+r"), "{said}");
-    assert!(said.contains("+if [ -n \"${BASH_VERSION-}\" ]"), "the diff is shown: {said}");
+    assert!(
+        said.contains("+if [ -n \"${BASH_VERSION-}\" ]"),
+        "the diff is shown: {said}"
+    );
     let bashrc = fs::read_to_string(home.path().join(".bashrc")).unwrap();
     assert!(bashrc.contains("init bash"), "{bashrc}");
-    assert!(fs::read_to_string(home.path().join(".zshrc")).unwrap().contains("init zsh"));
+    assert!(
+        fs::read_to_string(home.path().join(".zshrc"))
+            .unwrap()
+            .contains("init zsh")
+    );
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&home.data()), 0o700);
     assert_eq!(mode(&home.data().join("spool")), 0o700);
@@ -54,7 +67,10 @@ fn a_fresh_home_gets_everything_and_a_second_run_changes_nothing() {
 
     let before = tree(home.path());
     let said = set_up(&home);
-    assert!(said.contains("the hook is there") && !said.contains("@@"), "{said}");
+    assert!(
+        said.contains("the hook is there") && !said.contains("@@"),
+        "{said}"
+    );
     assert_eq!(tree(home.path()), before);
 }
 
@@ -93,7 +109,10 @@ fn a_dry_run_shows_the_diff_and_writes_nothing() {
     let before = tree(home.path());
     let (code, said) = run(&home, &["--dry-run"]);
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("@@") && said.contains("Nothing was changed"), "{said}");
+    assert!(
+        said.contains("@@") && said.contains("Nothing was changed"),
+        "{said}"
+    );
     assert_eq!(tree(home.path()), before);
 }
 
@@ -102,7 +121,10 @@ fn without_a_terminal_and_without_yes_nothing_is_changed() {
     let home = Home::new();
     let (code, said) = run(&home, &[]);
     assert_eq!(code, 2);
-    assert!(said.contains("--yes") && said.contains("--dry-run"), "{said}");
+    assert!(
+        said.contains("--yes") && said.contains("--dry-run"),
+        "{said}"
+    );
     assert_eq!(tree(home.path()), BTreeMap::new());
 }
 
@@ -116,9 +138,20 @@ fn a_linked_rc_file_stays_a_link_and_its_target_keeps_mode_and_bytes() {
     fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
     symlink("dotfiles/bashrc", home.path().join(".bashrc")).unwrap();
     set_up(&home);
-    assert!(fs::symlink_metadata(home.path().join(".bashrc")).unwrap().is_symlink());
-    assert!(fs::read(&target).unwrap().starts_with(b"caf\xe9=1\r\nx=2\n# >>> rustory"));
-    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(
+        fs::symlink_metadata(home.path().join(".bashrc"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert!(
+        fs::read(&target)
+            .unwrap()
+            .starts_with(b"caf\xe9=1\r\nx=2\n# >>> rustory")
+    );
+    assert_eq!(
+        fs::metadata(&target).unwrap().permissions().mode() & 0o777,
+        0o640
+    );
     run(&home, &["--undo", "--yes"]);
     assert_eq!(fs::read(&target).unwrap(), b"caf\xe9=1\r\nx=2");
 }
@@ -134,7 +167,11 @@ fn refused(home: &Home, says: &str) {
     for (path, was) in before.iter().filter(|(path, _)| !path.ends_with("home")) {
         assert_eq!(after.get(path), Some(was), "{}", path.display());
     }
-    assert!(fs::read_to_string(home.path().join(".zshrc")).unwrap().contains("init zsh"));
+    assert!(
+        fs::read_to_string(home.path().join(".zshrc"))
+            .unwrap()
+            .contains("init zsh")
+    );
 }
 
 #[test]
@@ -171,10 +208,18 @@ fn a_home_that_cannot_be_written_is_told_by_name() {
     use std::os::unix::process::CommandExt as _;
     let home = Home::new();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let output = home.rr(["setup", "--yes"]).uid(65_534).gid(65_534).output().unwrap();
+    let output = home
+        .rr(["setup", "--yes"])
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(".rustory") && said.contains("ermission"), "{said}");
+    assert!(
+        said.contains(".rustory") && said.contains("ermission"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -195,9 +240,16 @@ fn another_program_of_the_same_name_is_told() {
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join("rr"), "#!/bin/sh\n").unwrap();
     let path = format!("{}:/usr/bin:/bin", bin.display());
-    let output = home.rr(["setup", "--yes"]).env("PATH", path).output().unwrap();
+    let output = home
+        .rr(["setup", "--yes"])
+        .env("PATH", path)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("another program here") && said.contains("rustory"), "{said}");
+    assert!(
+        said.contains("another program here") && said.contains("rustory"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -214,13 +266,26 @@ fn a_bad_configuration_is_told_and_stops_nothing() {
     let home = Home::new();
     let dir = home.path().join(".config/rustory");
     fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("config.toml"), "fnder = \"fzf\"\nsearch_limit_default = \"x\"\n").unwrap();
+    fs::write(
+        dir.join("config.toml"),
+        "fnder = \"fzf\"\nsearch_limit_default = \"x\"\n",
+    )
+    .unwrap();
     home.spool("a", ["typed".into()]);
     let output = home.rr(["list"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && output.stdout.ends_with(b"typed\n"), "{said}");
-    assert!(said.contains("config.toml:1: unknown key `fnder`; did you mean `finder`?"), "{said}");
-    assert!(said.contains("config.toml:2: `search_limit_default`: expected a whole number"), "{said}");
+    assert!(
+        output.status.success() && output.stdout.ends_with(b"typed\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("config.toml:1: unknown key `fnder`; did you mean `finder`?"),
+        "{said}"
+    );
+    assert!(
+        said.contains("config.toml:2: `search_limit_default`: expected a whole number"),
+        "{said}"
+    );
     let output = home.rr(["init", "bash"]).output().unwrap();
     assert!(output.status.success() && !output.stdout.is_empty());
 }

@@ -70,8 +70,11 @@ impl<'a> Setup<'a> {
                 CommandError::failed("there is no home directory").hint("set HOME, then try again")
             })?;
         if !args.yes && !args.dry_run && !io::stdin().is_terminal() {
-            return Err(CommandError::usage("there is no terminal to ask on; nothing was changed")
-                .hint("`rr setup --dry-run` shows what would be done, `rr setup --yes` does it"));
+            return Err(
+                CommandError::usage("there is no terminal to ask on; nothing was changed").hint(
+                    "`rr setup --dry-run` shows what would be done, `rr setup --yes` does it",
+                ),
+            );
         }
         let path_var = std::env::var_os("PATH").unwrap_or_default();
         Ok(Setup {
@@ -108,9 +111,15 @@ impl<'a> Setup<'a> {
 
     fn finish(&self, failed: usize, next: &str) -> Result<(), CommandError> {
         if failed > 0 {
-            return Err(CommandError::failed(format!("{failed} files could not be changed, see above")));
+            return Err(CommandError::failed(format!(
+                "{failed} files could not be changed, see above"
+            )));
         }
-        say(if self.args.dry_run { "\nNothing was changed." } else { "" });
+        say(if self.args.dry_run {
+            "\nNothing was changed."
+        } else {
+            ""
+        });
         if !self.args.dry_run {
             say(next);
         }
@@ -124,7 +133,11 @@ impl<'a> Setup<'a> {
             spool_dir::create(&self.ctx.spool_dir())?;
             self.ctx.open(Access::PATIENT)?;
         }
-        self.done(there, format_args!("history database {}", self.short(path)), "made");
+        self.done(
+            there,
+            format_args!("history database {}", self.short(path)),
+            "made",
+        );
         Ok(())
     }
 
@@ -136,7 +149,11 @@ impl<'a> Setup<'a> {
         if !there && !self.args.dry_run {
             write_new(&path, config::TEMPLATE).map_err(|err| cannot(&path, err))?;
         }
-        self.done(there, format_args!("configuration {}", self.short(&path)), "written");
+        self.done(
+            there,
+            format_args!("configuration {}", self.short(&path)),
+            "written",
+        );
         Ok(())
     }
 
@@ -148,7 +165,10 @@ impl<'a> Setup<'a> {
             return Ok(());
         };
         if text != config::TEMPLATE {
-            say(format_args!("  {} is yours by now and stays", self.short(&path)));
+            say(format_args!(
+                "  {} is yours by now and stays",
+                self.short(&path)
+            ));
             return Ok(());
         }
         if !self.args.dry_run {
@@ -156,7 +176,11 @@ impl<'a> Setup<'a> {
             // Only if it is empty now.
             let _ = path.parent().map(fs::remove_dir);
         }
-        self.done(false, format_args!("configuration {}", self.short(&path)), "removed");
+        self.done(
+            false,
+            format_args!("configuration {}", self.short(&path)),
+            "removed",
+        );
         Ok(())
     }
 
@@ -183,7 +207,10 @@ impl<'a> Setup<'a> {
                     say(format_args!("✗ {}: {why}", self.short(&target.path)));
                     if change == Change::Put {
                         let body = self.body(target.shell);
-                        say(format_args!("  To load the hook, add these lines to it:\n{}", indented(&body)));
+                        say(format_args!(
+                            "  To load the hook, add these lines to it:\n{}",
+                            indented(&body)
+                        ));
                     }
                 }
             }
@@ -206,7 +233,11 @@ impl<'a> Setup<'a> {
             // Wherever an earlier run may have put it.
             for name in [".bash_profile", ".bash_login", ".profile", ".zshrc"] {
                 let path = self.home.join(name);
-                let shell = if name == ".zshrc" { Shell::Zsh } else { Shell::Bash };
+                let shell = if name == ".zshrc" {
+                    Shell::Zsh
+                } else {
+                    Shell::Bash
+                };
                 if !targets.iter().any(|target| target.path == path) {
                     targets.push(shells::Target { shell, path });
                 }
@@ -217,7 +248,7 @@ impl<'a> Setup<'a> {
 
     fn rc_file(&self, target: &shells::Target, change: Change) -> Result<(), Refused> {
         let name = self.short(&target.path);
-        let file = RcFile::read(target.path.clone())?;
+        let file = RcFile::read(&target.path)?;
         let before = file.text.as_ref().map(|text| text.as_bstr());
         let after = match (change, before) {
             (Change::TakeOut, None) => return Ok(()),
@@ -225,7 +256,9 @@ impl<'a> Setup<'a> {
             (Change::TakeOut, Some(text)) => block::take_out(text)?,
             (Change::Put, text) => {
                 if let Some(line) = text.and_then(block::own_line) {
-                    say(format_args!("✓ {name}: line {line}, your own, loads the hook already"));
+                    say(format_args!(
+                        "✓ {name}: line {line}, your own, loads the hook already"
+                    ));
                     return Ok(());
                 }
                 Some(block::put(text, &self.body(target.shell))?)
@@ -268,7 +301,13 @@ impl<'a> Setup<'a> {
         } else {
             ("", "", "")
         };
-        for line in diff.unified_diff().context_radius(2).header(name, name).to_string().lines() {
+        for line in diff
+            .unified_diff()
+            .context_radius(2)
+            .header(name, name)
+            .to_string()
+            .lines()
+        {
             let colour = match line.as_bytes().first() {
                 Some(b'+') => green,
                 Some(b'-') => red,
@@ -339,7 +378,12 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         fs::create_dir_all(dir)?;
     }
     let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
 fn cannot(path: &Path, err: io::Error) -> CommandError {
@@ -347,5 +391,8 @@ fn cannot(path: &Path, err: io::Error) -> CommandError {
 }
 
 fn indented(lines: &str) -> String {
-    lines.lines().map(|line| format!("      {line}\n")).collect()
+    lines
+        .lines()
+        .map(|line| format!("      {line}\n"))
+        .collect()
 }

@@ -74,8 +74,9 @@ fn from_toml<'a>(value: &'a DeValue<'_>) -> Value<'a> {
     match value {
         DeValue::String(text) => Value::Text(text),
         DeValue::Boolean(flag) => Value::Bool(*flag),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Value::Other, Value::Number),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Other, Value::Number)
+        }
         DeValue::Array(items) => items
             .iter()
             .map(|item| match item.get_ref() {

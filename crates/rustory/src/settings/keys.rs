@@ -32,24 +32,75 @@ type Set = Result<(), String>;
 
 /// All of them, in the order of the documentation.
 pub(crate) const KEYS: &[Key] = &[
-    Key { name: "db_path", set: |s, v| v.path().map(|path| s.db_path = path) },
-    Key { name: "device_id", set: |s, v| v.label().map(|id| s.device_id = Some(id)) },
-    Key { name: "device_name", set: |s, v| v.label().map(|name| s.device_name = name) },
-    Key { name: "user_id", set: |s, v| v.label().map(|id| s.user_id = id) },
-    Key { name: "search_limit_default", set: search_limit },
-    Key { name: "finder", set: finder },
-    Key { name: "ignore", set: ignore },
-    Key { name: "ignore_dirs", set: ignore_dirs },
-    Key { name: "http_token", set: |s, v| v.label().map(|token| s.http_token = Some(token)) },
+    Key {
+        name: "db_path",
+        set: |s, v| v.path().map(|path| s.db_path = path),
+    },
+    Key {
+        name: "device_id",
+        set: |s, v| v.label().map(|id| s.device_id = Some(id)),
+    },
+    Key {
+        name: "device_name",
+        set: |s, v| v.label().map(|name| s.device_name = name),
+    },
+    Key {
+        name: "user_id",
+        set: |s, v| v.label().map(|id| s.user_id = id),
+    },
+    Key {
+        name: "search_limit_default",
+        set: search_limit,
+    },
+    Key {
+        name: "finder",
+        set: finder,
+    },
+    Key {
+        name: "ignore",
+        set: ignore,
+    },
+    Key {
+        name: "ignore_dirs",
+        set: ignore_dirs,
+    },
+    Key {
+        name: "http_token",
+        set: |s, v| v.label().map(|token| s.http_token = Some(token)),
+    },
     // Of parts that are still to come: checked, so that a file can be written once.
-    Key { name: "record_secrets", set: |_, v| v.flag().map(drop) },
-    Key { name: "trackers", set: |_, v| v.list().map(drop) },
-    Key { name: "relays", set: |_, v| v.list().map(drop) },
-    Key { name: "listen", set: |_, v| v.list().map(drop) },
-    Key { name: "swarm_key_path", set: |_, v| v.path().map(drop) },
-    Key { name: "identity_key_path", set: |_, v| v.path().map(drop) },
-    Key { name: "sync_interval", set: |_, v| v.duration().map(drop) },
-    Key { name: "mdns", set: |_, v| v.flag().map(drop) },
+    Key {
+        name: "record_secrets",
+        set: |_, v| v.flag().map(drop),
+    },
+    Key {
+        name: "trackers",
+        set: |_, v| v.list().map(drop),
+    },
+    Key {
+        name: "relays",
+        set: |_, v| v.list().map(drop),
+    },
+    Key {
+        name: "listen",
+        set: |_, v| v.list().map(drop),
+    },
+    Key {
+        name: "swarm_key_path",
+        set: |_, v| v.path().map(drop),
+    },
+    Key {
+        name: "identity_key_path",
+        set: |_, v| v.path().map(drop),
+    },
+    Key {
+        name: "sync_interval",
+        set: |_, v| v.duration().map(drop),
+    },
+    Key {
+        name: "mdns",
+        set: |_, v| v.flag().map(drop),
+    },
 ];
 
 /// More would not fit the finder's memory.

@@ -32,11 +32,15 @@ pub(crate) fn put(before: Option<&BStr>, body: &str) -> Result<BString, BlockErr
     let Some(first) = found.first() else {
         let joined = !text.is_empty() && !text.ends_with(b"\n");
         let (gap, note) = if joined { ("\n", JOINED) } else { ("", "") };
-        return Ok([text, gap.as_bytes(), block(note, body).as_bytes()].concat().into());
+        return Ok([text, gap.as_bytes(), block(note, body).as_bytes()]
+            .concat()
+            .into());
     };
     let rest = cut(&text[first.end..], &find(text[first.end..].as_bstr())?);
     let note = first.note(text);
-    Ok([&text[..first.start], block(note, body).as_bytes(), &rest].concat().into())
+    Ok([&text[..first.start], block(note, body).as_bytes(), &rest]
+        .concat()
+        .into())
 }
 
 /// The file as it was before [`put`]; `None` when there was none.
@@ -59,11 +63,18 @@ pub(crate) fn own_line(text: &BStr) -> Option<usize> {
         Err(_) => return None,
     };
     lines(text).find_map(|(start, line)| {
-        let inside = outside.iter().any(|block| (block.start..block.end).contains(&start));
-        let code = line.trim_ascii_start();
-        let loads = ["rr init bash", "rr init zsh", "rustory init bash", "rustory init zsh"]
+        let inside = outside
             .iter()
-            .any(|call| code.contains_str(call));
+            .any(|block| (block.start..block.end).contains(&start));
+        let code = line.trim_ascii_start();
+        let loads = [
+            "rr init bash",
+            "rr init zsh",
+            "rustory init bash",
+            "rustory init zsh",
+        ]
+        .iter()
+        .any(|call| code.contains_str(call));
         (!inside && !code.starts_with(b"#") && loads).then(|| line_number(text, start))
     })
 }
@@ -81,7 +92,10 @@ struct Found {
 
 impl Found {
     fn note(&self, text: &BStr) -> &'static str {
-        let first = text[self.start..self.end].lines().next().unwrap_or_default();
+        let first = text[self.start..self.end]
+            .lines()
+            .next()
+            .unwrap_or_default();
         [JOINED, CREATED]
             .into_iter()
             .find(|note| first.ends_with(note.as_bytes()))
@@ -96,20 +110,29 @@ fn find(text: &BStr) -> Result<Vec<Found>, BlockError> {
         match (open, line) {
             (None, line) if line.starts_with(START) => open = Some(start),
             (Some(at), line) if line.starts_with(START) => {
-                return Err(BlockError::NoEnd { line: line_number(text, at) });
+                return Err(BlockError::NoEnd {
+                    line: line_number(text, at),
+                });
             }
             (Some(at), line) if line.starts_with(END) => {
-                found.push(Found { start: at, end: start + line.len() });
+                found.push(Found {
+                    start: at,
+                    end: start + line.len(),
+                });
                 open = None;
             }
             (None, line) if line.starts_with(END) => {
-                return Err(BlockError::NoStart { line: line_number(text, start) });
+                return Err(BlockError::NoStart {
+                    line: line_number(text, start),
+                });
             }
             _ => {}
         }
     }
     match open {
-        Some(at) => Err(BlockError::NoEnd { line: line_number(text, at) }),
+        Some(at) => Err(BlockError::NoEnd {
+            line: line_number(text, at),
+        }),
         None => Ok(found),
     }
 }
@@ -207,10 +230,19 @@ mod tests {
     fn half_a_block_is_told_with_its_line_and_left_alone() {
         let whole = put_in(b"a\n");
         let no_end = whole.replace(END, "");
-        assert_eq!(put(Some(no_end.as_bstr()), BODY), Err(BlockError::NoEnd { line: 2 }));
-        assert_eq!(take_out(no_end.as_bstr()), Err(BlockError::NoEnd { line: 2 }));
+        assert_eq!(
+            put(Some(no_end.as_bstr()), BODY),
+            Err(BlockError::NoEnd { line: 2 })
+        );
+        assert_eq!(
+            take_out(no_end.as_bstr()),
+            Err(BlockError::NoEnd { line: 2 })
+        );
         let no_start = whole.replace(START, "#");
-        assert_eq!(take_out(no_start.as_bstr()), Err(BlockError::NoStart { line: 4 }));
+        assert_eq!(
+            take_out(no_start.as_bstr()),
+            Err(BlockError::NoStart { line: 4 })
+        );
     }
 
     #[test]

@@ -10,9 +10,7 @@ use bstr::{BStr, BString};
 /// A file of the user's, as it was read.
 #[derive(Debug)]
 pub(crate) struct RcFile {
-    /// As the user knows it; may be a symbolic link.
-    pub(crate) path: PathBuf,
-    /// Where it really lies.
+    /// Where it really lies, behind symbolic links.
     target: PathBuf,
     /// `None`: it is not there.
     pub(crate) text: Option<BString>,
@@ -23,21 +21,20 @@ impl RcFile {
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub(crate) fn read(path: PathBuf) -> io::Result<RcFile> {
-        match fs::canonicalize(&path) {
+    pub(crate) fn read(path: &Path) -> io::Result<RcFile> {
+        match fs::canonicalize(path) {
             Ok(target) => Ok(RcFile {
                 text: Some(fs::read(&target)?.into()),
-                path,
                 target,
             }),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                if let Ok(link) = fs::read_link(&path) {
-                    let message = format!("it is a link to `{}`, which is not there", link.display());
+                if let Ok(link) = fs::read_link(path) {
+                    let message =
+                        format!("it is a link to `{}`, which is not there", link.display());
                     return Err(io::Error::other(message));
                 }
                 Ok(RcFile {
-                    target: path.clone(),
-                    path,
+                    target: path.to_owned(),
                     text: None,
                 })
             }
@@ -56,18 +53,23 @@ impl RcFile {
             return fs::remove_file(&self.target);
         };
         let dir = self.target.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::Builder::new().prefix(".rustory-").tempfile_in(dir)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".rustory-")
+            .tempfile_in(dir)?;
         file.write_all(text)?;
         match fs::metadata(&self.target) {
             Ok(meta) => {
                 file.as_file().set_permissions(meta.permissions())?;
                 // Only root can give a file away, and only root needs to.
-                let _ = std::os::unix::fs::fchown(file.as_file(), Some(meta.uid()), Some(meta.gid()));
+                let _ =
+                    std::os::unix::fs::fchown(file.as_file(), Some(meta.uid()), Some(meta.gid()));
                 if meta.permissions().mode() & 0o200 == 0 {
                     return Err(io::Error::from(io::ErrorKind::PermissionDenied));
                 }
             }
-            Err(_) => file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?,
+            Err(_) => file
+                .as_file()
+                .set_permissions(fs::Permissions::from_mode(0o644))?,
         }
         file.as_file().sync_all()?;
         file.persist(&self.target).map_err(|err| err.error)?;
@@ -81,7 +83,9 @@ impl RcFile {
             Err(err) => return Err(err),
         };
         if now != self.text {
-            return Err(io::Error::other("somebody else has just changed it; try again"));
+            return Err(io::Error::other(
+                "somebody else has just changed it; try again",
+            ));
         }
         Ok(())
     }

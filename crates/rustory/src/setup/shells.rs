@@ -81,7 +81,10 @@ pub(crate) fn body(shell: Shell, rr: &Path, db_path: Option<&Path>) -> String {
 
 /// Another program called `rr` that comes first in PATH: Mozilla's debugger, on Debian.
 pub(crate) fn name_clash(rr: &Path, path_var: &[PathBuf]) -> Option<PathBuf> {
-    let first = path_var.iter().map(|dir| dir.join("rr")).find(|path| path.is_file())?;
+    let first = path_var
+        .iter()
+        .map(|dir| dir.join("rr"))
+        .find(|path| path.is_file())?;
     let same = std::fs::canonicalize(&first).ok() == std::fs::canonicalize(rr).ok();
     (!same && first.as_os_str().as_bytes() != rr.as_os_str().as_bytes()).then_some(first)
 }
@@ -97,7 +100,14 @@ mod tests {
         }
         targets(Shell::Bash, home.path(), None)
             .iter()
-            .map(|target| target.path.file_name().unwrap().to_string_lossy().into_owned())
+            .map(|target| {
+                target
+                    .path
+                    .file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned()
+            })
             .collect()
     }
 
@@ -106,14 +116,30 @@ mod tests {
         let reads = ". ~/.bashrc\n";
         assert_eq!(names(&[]), [".bashrc", ".profile"]);
         assert_eq!(names(&[(".profile", reads)]), [".bashrc"]);
-        assert_eq!(names(&[(".profile", "# . ~/.bashrc\n")]), [".bashrc", ".profile"]);
-        assert_eq!(names(&[(".profile", reads), (".bash_profile", "")]), [".bashrc", ".bash_profile"]);
-        assert_eq!(names(&[(".bash_login", reads), (".profile", "")]), [".bashrc"]);
+        assert_eq!(
+            names(&[(".profile", "# . ~/.bashrc\n")]),
+            [".bashrc", ".profile"]
+        );
+        assert_eq!(
+            names(&[(".profile", reads), (".bash_profile", "")]),
+            [".bashrc", ".bash_profile"]
+        );
+        assert_eq!(
+            names(&[(".bash_login", reads), (".profile", "")]),
+            [".bashrc"]
+        );
     }
 
     #[test]
     fn paths_in_the_block_are_quoted_for_the_shell() {
-        let body = body(Shell::Zsh, Path::new("/it's here/rr"), Some(Path::new("/d b/h.db")));
-        assert!(body.contains(r#"eval "$('/it'\''s here/rr' --db-path '/d b/h.db' init zsh)""#), "{body}");
+        let body = body(
+            Shell::Zsh,
+            Path::new("/it's here/rr"),
+            Some(Path::new("/d b/h.db")),
+        );
+        assert!(
+            body.contains(r#"eval "$('/it'\''s here/rr' --db-path '/d b/h.db' init zsh)""#),
+            "{body}"
+        );
     }
 }
