@@ -52,7 +52,7 @@ pub struct LogId([u8; 16]);
 impl LogId {
     /// From 16 random bytes.
     #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> LogId {
+    pub const fn from_bytes(bytes: [u8; 16]) -> LogId {
         LogId(bytes)
     }
 

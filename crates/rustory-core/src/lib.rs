@@ -16,6 +16,7 @@ pub mod json;
 pub mod limits;
 pub mod rules;
 pub mod spool;
+pub mod sync;
 pub mod time;
 
 pub use cursor::{Cursor, IngestSeq, LogId};
