@@ -1,1 +1,10 @@
-//! x
+//! What travels between devices. Never the database, never a terminal: what is served is reached
+//! through [`http::Log`], and what was fetched is returned.
+#![warn(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+pub mod http;

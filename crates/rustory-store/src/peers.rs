@@ -17,6 +17,8 @@ pub struct PeerState {
     pub cursor: Cursor,
     /// Our own log up to here is known to be there.
     pub pushed: IngestSeq,
+    /// Whether a whole exchange was completed since the cursor began.
+    pub complete: bool,
     /// The last exchange that moved something or found nothing to move, by our clock.
     pub synced_at: Timestamp,
 }
@@ -27,7 +29,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn peer(&self, peer: &str) -> Result<Option<PeerState>, StoreError> {
-        let sql = "SELECT peer, device_id, log_id, cursor, pushed, synced_at
+        let sql = "SELECT peer, device_id, log_id, cursor, pushed, synced_at, complete
                    FROM peer_state WHERE peer = ?1";
         self.conn
             .prepare_cached(sql)
@@ -40,7 +42,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn peers(&self) -> Result<Vec<PeerState>, StoreError> {
-        let sql = "SELECT peer, device_id, log_id, cursor, pushed, synced_at
+        let sql = "SELECT peer, device_id, log_id, cursor, pushed, synced_at, complete
                    FROM peer_state ORDER BY peer";
         let all = || -> rusqlite::Result<Vec<PeerState>> {
             self.conn
@@ -61,6 +63,7 @@ fn peer_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<PeerState> {
             seq: IngestSeq::from_rowid(row.get(3)?),
         },
         pushed: IngestSeq::from_rowid(row.get(4)?),
+        complete: row.get(6)?,
         synced_at: Timestamp::from_micros(row.get(5)?).unwrap_or_default(),
     })
 }

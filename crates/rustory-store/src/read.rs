@@ -84,9 +84,9 @@ pub struct ScanRow<'a> {
 pub struct Batch {
     /// Ascending by their place in the log.
     pub entries: Vec<Entry>,
-    /// The place of the last one looked at; `None` when there was nothing behind the cursor.
+    /// The place of the last one looked at, sent or not; `None` when there was nothing behind.
     pub last: Option<IngestSeq>,
-    /// Whether the log ends here.
+    /// Whether everything asked for has been looked at.
     pub at_head: bool,
 }
 
@@ -149,37 +149,64 @@ impl Store {
     ///
     /// At most `limit` of them (held within 1..=[`BATCH_ENTRIES_MAX`]) and no more once
     /// [`BATCH_BYTES_MAX`] bytes of command text are passed, so one oversized entry travels alone.
-    /// Never an empty batch while there are entries behind `after`.
+    /// Never an empty batch while there is something to send behind `after`.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn read_after(&self, after: IngestSeq, limit: usize) -> Result<Batch, StoreError> {
+        let until = self.head()?;
+        self.read_between(after, until, limit, None)
+    }
+
+    /// The same, up to and including `until`, and without what was typed on `exclude_device`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn read_between(
+        &self,
+        after: IngestSeq,
+        until: IngestSeq,
+        limit: usize,
+        exclude_device: Option<&str>,
+    ) -> Result<Batch, StoreError> {
         let limit = limit.clamp(1, BATCH_ENTRIES_MAX);
+        self.batch(after, until, limit, exclude_device)
+            .map_err(|err| self.err(err))
+    }
+
+    fn batch(
+        &self,
+        after: IngestSeq,
+        until: IngestSeq,
+        limit: usize,
+        exclude_device: Option<&str>,
+    ) -> rusqlite::Result<Batch> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE e.ingest_seq > ?1 ORDER BY e.ingest_seq LIMIT ?2"
+            "SELECT {COLUMNS} FROM {FROM} WHERE e.ingest_seq > ?1 AND e.ingest_seq <= ?2
+             AND d.device_id IS NOT ?3 ORDER BY e.ingest_seq"
         );
-        let read = || -> rusqlite::Result<Batch> {
-            let mut batch = Batch {
-                at_head: true,
-                ..Batch::default()
-            };
-            let mut bytes = 0;
-            let mut query = self.conn.prepare_cached(&sql)?;
-            let asked = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-            let mut rows = query.query((after.as_rowid(), asked))?;
-            while let Some(row) = rows.next()? {
-                if batch.entries.len() == limit || bytes >= BATCH_BYTES_MAX {
-                    batch.at_head = false;
-                    break;
-                }
-                let entry = entry(row)?;
-                bytes += entry.cmd.len();
-                batch.last = Some(IngestSeq::from_rowid(row.get(0)?));
-                batch.entries.push(entry);
-            }
-            Ok(batch)
+        // Everything up to `until` has been looked at, unless the loop ends early.
+        let mut batch = Batch {
+            entries: Vec::new(),
+            last: Some(until).filter(|until| *until > after),
+            at_head: true,
         };
-        read().map_err(|err| self.err(err))
+        let mut bytes = 0;
+        let mut last = after;
+        let mut query = self.conn.prepare_cached(&sql)?;
+        let mut rows = query.query((after.as_rowid(), until.as_rowid(), exclude_device))?;
+        while let Some(row) = rows.next()? {
+            if batch.entries.len() == limit || bytes >= BATCH_BYTES_MAX {
+                batch.last = Some(last);
+                batch.at_head = false;
+                break;
+            }
+            let entry = entry(row)?;
+            bytes += entry.cmd.len();
+            last = IngestSeq::from_rowid(row.get(0)?);
+            batch.entries.push(entry);
+        }
+        Ok(batch)
     }
 
     /// Calls `each` with whole entries in reverse display order (newest first) until it breaks.

@@ -25,6 +25,8 @@ pub struct Inserted {
     pub inserted: u64,
     /// There already, by entry id.
     pub ignored: u64,
+    /// The head before and after: under the write lock, what lies between is just these.
+    pub heads: (IngestSeq, IngestSeq),
 }
 
 impl Store {
@@ -61,16 +63,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; then none of them is stored.
     pub fn insert(&mut self, entries: &[Entry]) -> Result<Inserted, StoreError> {
-        self.write(|writer| {
-            let mut count = Inserted::default();
-            for entry in entries {
-                match writer.insert(entry)? {
-                    true => count.inserted += 1,
-                    false => count.ignored += 1,
-                }
-            }
-            Ok(count)
-        })
+        self.write(|writer| writer.insert_all(entries))
     }
 }
 
@@ -126,6 +119,23 @@ impl Writer<'_> {
             self.raise_seq(device, entry, seq)?;
         }
         Ok(new)
+    }
+
+    /// Inserts entries of any devices.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the transaction is then to be given up.
+    pub fn insert_all(&mut self, entries: &[Entry]) -> Result<Inserted, StoreError> {
+        let before = self.head()?;
+        let mut inserted = 0;
+        for entry in entries {
+            inserted += u64::from(self.insert(entry)?);
+        }
+        Ok(Inserted {
+            inserted,
+            ignored: entries.len() as u64 - inserted,
+            heads: (before, self.head()?),
+        })
     }
 
     /// Makes room for `entry` if another one holds its id and has the larger hash.
@@ -216,6 +226,34 @@ impl Writer<'_> {
             ])
         })?;
         Ok(())
+    }
+
+    /// Notes that an exchange with a peer reached its end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn complete_exchange(&mut self, peer: &str) -> Result<(), StoreError> {
+        self.run(|tx| tx.execute("UPDATE peer_state SET complete = 1 WHERE peer = ?1", [peer]))?;
+        Ok(())
+    }
+
+    /// Begins a peer's log anew: it has another one, or an older copy of it. What is read again
+    /// is told by its ids.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn reset_cursor(
+        &mut self,
+        peer: &str,
+        log_id: rustory_core::LogId,
+        now: rustory_core::Timestamp,
+    ) -> Result<(), StoreError> {
+        self.run(|tx| tx.execute("DELETE FROM peer_state WHERE peer = ?1", [peer]))?;
+        let cursor = Cursor {
+            log_id,
+            seq: IngestSeq::ZERO,
+        };
+        self.set_cursor(peer, Some(peer), cursor, IngestSeq::ZERO, now)
     }
 
     /// The last position of the log as this transaction sees it.

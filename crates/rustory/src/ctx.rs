@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::settings::Settings;
 
 /// The settings as resolved, and how much to say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ctx {
     pub(crate) settings: Settings,
     pub(crate) quiet: bool,

@@ -83,3 +83,71 @@ pub(crate) fn complain(message: &str, hint: Option<&str>) {
 pub(crate) fn colour(is_terminal: bool) -> bool {
     is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+/// One line on a terminal that is rewritten while long work goes on; nothing elsewhere.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    shown: bool,
+    next: std::time::Instant,
+    on_terminal: bool,
+}
+
+/// More often only costs time.
+const PROGRESS_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Progress {
+    pub(crate) fn new(quiet: bool) -> Progress {
+        Progress {
+            shown: false,
+            next: std::time::Instant::now() + PROGRESS_EVERY,
+            on_terminal: !quiet && io::stderr().is_terminal(),
+        }
+    }
+
+    pub(crate) fn update(&mut self, line: impl FnOnce() -> String) {
+        let now = std::time::Instant::now();
+        if self.on_terminal && now >= self.next {
+            self.next = now + PROGRESS_EVERY;
+            self.shown = true;
+            let _ = write!(io::stderr(), "\r\x1b[K{}", line());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        for (number, shown) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), shown);
+        }
+    }
+}

@@ -258,7 +258,12 @@ mod tests {
 
     #[test]
     fn where_to_start_follows_from_the_log_and_the_head() {
-        let known = |log_id, n| Some(Cursor { log_id, seq: seq(n) });
+        let known = |log_id, n| {
+            Some(Cursor {
+                log_id,
+                seq: seq(n),
+            })
+        };
         let other = LogId::from_bytes([2; 16]);
         for (before, head, expect) in [
             (None, 9, (Start::First, 0)),
@@ -294,14 +299,29 @@ mod tests {
         assert_eq!(with(&|p| *p = page(&[], true)), PullError::EmptyButMore);
         assert_eq!(with(&|p| p.entries.clear()), PullError::EmptyButMore);
         assert_eq!(with(&|p| p.last = None), PullError::EmptyButMore);
-        assert_eq!(with(&|p| (p.last, p.more) = (None, false)), PullError::Inconsistent);
-        assert_eq!(with(&|p| p.log_id = LogId::from_bytes([9; 16])), PullError::LogChanged);
-        assert_eq!(with(&|p| *p = page(&[11, 12, 13, 14], true)), PullError::TooMany { sent: 4, limit: 3 });
-        assert_eq!(with(&|p| p.unreadable = 2), PullError::TooMany { sent: 4, limit: 3 });
+        assert_eq!(
+            with(&|p| (p.last, p.more) = (None, false)),
+            PullError::Inconsistent
+        );
+        assert_eq!(
+            with(&|p| p.log_id = LogId::from_bytes([9; 16])),
+            PullError::LogChanged
+        );
+        assert_eq!(
+            with(&|p| *p = page(&[11, 12, 13, 14], true)),
+            PullError::TooMany { sent: 4, limit: 3 }
+        );
+        assert_eq!(
+            with(&|p| p.unreadable = 2),
+            PullError::TooMany { sent: 4, limit: 3 }
+        );
         assert_eq!(with(&|p| p.last = Some(seq(11))), PullError::Inconsistent);
         for last in [0, 9, 10].map(seq) {
             let after = seq(10);
-            assert_eq!(with(&|p| p.last = Some(last)), PullError::CursorStands { last, after });
+            assert_eq!(
+                with(&|p| p.last = Some(last)),
+                PullError::CursorStands { last, after }
+            );
         }
     }
 
@@ -309,7 +329,10 @@ mod tests {
     fn a_page_that_nobody_asked_for_is_refused() {
         let (mut pull, _) = Pull::begin(LOG, seq(0), 3);
         pull.handle(Input::Page(page(&[1], false))).unwrap();
-        assert_eq!(pull.handle(Input::Page(page(&[2], false))), Err(PullError::Unasked));
+        assert_eq!(
+            pull.handle(Input::Page(page(&[2], false))),
+            Err(PullError::Unasked)
+        );
     }
 
     proptest! {

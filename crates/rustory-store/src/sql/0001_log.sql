@@ -63,6 +63,8 @@ CREATE TABLE peer_state (
   log_id    BLOB NOT NULL,
   cursor    INTEGER NOT NULL,
   pushed    INTEGER NOT NULL,
+  -- A whole exchange was completed since the cursor began: each side has the other's own entries.
+  complete  INTEGER NOT NULL DEFAULT 0,
   synced_at INTEGER NOT NULL            -- microseconds since 1970
 ) WITHOUT ROWID;
 

@@ -1,0 +1,160 @@
+//! The JSON bodies, both ways.
+
+use rustory_core::json::{EntryJson, PartialEntry};
+use rustory_core::sync::Page;
+use rustory_core::{Entry, IngestSeq, LogId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The version of this transport.
+pub const PROTOCOL: u32 = 1;
+
+/// Who answers, and which log it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The device.
+    pub device_id: String,
+    /// What it is called.
+    pub device_name: String,
+    /// Whose history it keeps.
+    pub user_id: String,
+    /// Of its rr.
+    pub version: String,
+    /// Its log.
+    pub log_id: LogId,
+    /// The last position of its log.
+    pub head: IngestSeq,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Ping {
+    pub(super) ok: bool,
+    pub(super) service: String,
+    pub(super) protocol: u32,
+    pub(super) version: String,
+    pub(super) device_id: String,
+    #[serde(default)]
+    pub(super) device_name: String,
+    #[serde(default)]
+    pub(super) user_id: String,
+    pub(super) log_id: String,
+    pub(super) head: u64,
+}
+
+impl From<Hello> for Ping {
+    fn from(hello: Hello) -> Ping {
+        Ping {
+            ok: true,
+            service: SERVICE.to_owned(),
+            protocol: PROTOCOL,
+            version: hello.version,
+            device_id: hello.device_id,
+            device_name: hello.device_name,
+            user_id: hello.user_id,
+            log_id: hello.log_id.to_string(),
+            head: hello.head.get(),
+        }
+    }
+}
+
+/// What `ping` calls itself, so that another server on the port is told apart.
+pub(super) const SERVICE: &str = "rustory";
+
+impl Ping {
+    /// `None`: not of this service, or with values that no log has.
+    pub(super) fn into_hello(self) -> Option<Hello> {
+        if self.service != SERVICE || self.device_id.is_empty() {
+            return None;
+        }
+        Some(Hello {
+            device_id: self.device_id,
+            device_name: self.device_name,
+            user_id: self.user_id,
+            version: self.version,
+            log_id: self.log_id.parse().ok()?,
+            head: IngestSeq::new(self.head)?,
+        })
+    }
+}
+
+/// The answer to `GET entries`, as it is written.
+#[derive(Serialize)]
+pub(super) struct PageOut<'a> {
+    pub(super) entries: Vec<EntryJson<'a>>,
+    pub(super) next_cursor: Option<u64>,
+    pub(super) last: Option<u64>,
+    pub(super) head: u64,
+    pub(super) log_id: String,
+}
+
+/// The same as it is read: each entry apart, so that one that can't be read hides no other.
+#[derive(Deserialize)]
+pub(super) struct PageIn<'a> {
+    #[serde(borrow)]
+    entries: Vec<&'a RawValue>,
+    next_cursor: Option<u64>,
+    last: Option<u64>,
+    log_id: String,
+}
+
+impl PageIn<'_> {
+    /// `None`: with values that no log has.
+    pub(super) fn into_page(self) -> Option<Page> {
+        let entries: Vec<Entry> = self.entries.iter().filter_map(|raw| entry(raw)).collect();
+        Some(Page {
+            log_id: self.log_id.parse().ok()?,
+            unreadable: self.entries.len() - entries.len(),
+            entries,
+            last: match self.last {
+                Some(last) => Some(IngestSeq::new(last)?),
+                None => None,
+            },
+            more: self.next_cursor.is_some(),
+        })
+    }
+}
+
+fn entry(raw: &RawValue) -> Option<Entry> {
+    serde_json::from_str::<PartialEntry>(raw.get())
+        .ok()?
+        .into_entry()
+        .ok()
+}
+
+/// The body of `POST entries`: a list, or an object around one. Each entry apart.
+pub(super) fn posted(body: &[u8]) -> serde_json::Result<Vec<&RawValue>> {
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        entries: Vec<&'a RawValue>,
+    }
+    if body.trim_ascii_start().starts_with(b"{") {
+        return Ok(serde_json::from_slice::<Object<'_>>(body)?.entries);
+    }
+    serde_json::from_slice(body)
+}
+
+#[derive(Serialize)]
+pub(super) struct PostOut<'a> {
+    pub(super) entries: Vec<EntryJson<'a>>,
+}
+
+/// What became of entries that were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// Stored now.
+    pub inserted: u64,
+    /// There already.
+    pub ignored: u64,
+    /// The piece of the receiver's log that holds just what was stored now: from behind the first
+    /// position up to the second. A sender that has read up to the first need not read the piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<(u64, u64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ErrorBody {
+    pub(super) error: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hint: Option<String>,
+}

@@ -1,0 +1,9 @@
+//! The debug HTTP transport: `docs/protocol.md` describes it.
+
+mod client;
+mod message;
+mod server;
+
+pub use client::{Client, ClientError, Url, UrlError};
+pub use message::{Hello, PROTOCOL, Pushed};
+pub use server::{Log, LogError, Served, Server, ServerConfig};

@@ -1,0 +1,495 @@
+//! The server: small, bounded in everything, and up whatever arrives.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustory_core::json::{EntryJson, PartialEntry};
+use rustory_core::limits::{BATCH_ENTRIES_DEFAULT, HTTP_BODY_BYTES_MAX, clamp_batch_entries};
+use rustory_core::{Entry, IngestSeq};
+use serde::Serialize;
+use serde_json::error::Category;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use super::message::{ErrorBody, Hello, PageOut, Ping, Pushed, posted};
+
+/// The log that is served. Its calls may block: they run on threads for that.
+pub trait Log: Send + Sync + 'static {
+    /// Who this is, and how far the log reaches.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn hello(&self) -> Result<Hello, LogError>;
+
+    /// At most `limit` entries behind `after`, without those typed on `exclude_device`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn read(
+        &self,
+        after: IngestSeq,
+        limit: usize,
+        exclude_device: Option<&str>,
+    ) -> Result<Served, LogError>;
+
+    /// Stores entries, all or none.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn insert(&self, entries: Vec<Entry>) -> Result<Pushed, LogError>;
+}
+
+/// A piece of the log that is served.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Served {
+    /// In the log's order.
+    pub entries: Vec<Entry>,
+    /// The position of the last one looked at; `None` when there was nothing behind.
+    pub last: Option<IngestSeq>,
+    /// Whether the log ends there.
+    pub at_head: bool,
+}
+
+/// Why the log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Worth trying again in a moment.
+    #[error("{0}")]
+    Busy(String),
+    /// Not by trying again.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen. Not on the loopback only with a token.
+    pub addr: SocketAddr,
+    /// What every request must bring as `Authorization: Bearer TOKEN`.
+    pub token: Option<String>,
+}
+
+/// Connections served at once; more wait in the kernel's queue. Ten devices need ten.
+const CONNECTIONS_MAX: usize = 64;
+
+/// A client that sends its header slower than this is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that sends a body slower than this is cut off: 16 MiB at 280 kB/s.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long running requests may take to end once the server is told to stop.
+const STOP_GRACE: Duration = Duration::from_millis(1_500);
+
+/// A server that listens already.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    token: Option<String>,
+}
+
+impl Server {
+    /// Listens.
+    ///
+    /// # Errors
+    /// Whatever the operating system says: the port is taken, the address is not ours.
+    pub async fn bind(config: ServerConfig) -> io::Result<Server> {
+        Ok(Server {
+            listener: TcpListener::bind(config.addr).await?,
+            token: config.token,
+        })
+    }
+
+    /// Where it listens, with the port that the system chose for port 0.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` resolves, then lets running requests end, for a moment.
+    pub async fn run(self, log: Arc<dyn Log>, stop: impl Future<Output = ()>) {
+        let (stopping, _) = watch::channel(());
+        let service = Arc::new(Service {
+            log,
+            token: self.token,
+        });
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let accepting = async {
+            loop {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
+                match self.listener.accept().await {
+                    Ok((stream, _)) => {
+                        let serving = serve(stream, Arc::clone(&service), stopping.subscribe());
+                        tokio::spawn(async move {
+                            serving.await;
+                            drop(place);
+                        });
+                    }
+                    // Out of file descriptors, or a client that is gone already.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = stop => {}
+        }
+        let _ = stopping.send(());
+        let all_ended = places.acquire_many(CONNECTIONS_MAX as u32);
+        let _ = tokio::time::timeout(STOP_GRACE, all_ended).await;
+    }
+}
+
+async fn serve(
+    stream: tokio::net::TcpStream,
+    service: Arc<Service>,
+    mut stopping: watch::Receiver<()>,
+) {
+    let _ = stream.set_nodelay(true);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| {
+                let service = Arc::clone(&service);
+                async move { Ok::<_, Infallible>(service.answer(request).await) }
+            }),
+        );
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // What a client does to its connection is its own affair.
+        _ = connection.as_mut() => return,
+        _ = stopping.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// What a request is refused with.
+struct Refusal {
+    status: StatusCode,
+    error: String,
+    hint: Option<&'static str>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            error: error.into(),
+            hint: None,
+        }
+    }
+
+    fn bad(error: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    fn hint(mut self, hint: &'static str) -> Refusal {
+        self.hint = Some(hint);
+        self
+    }
+}
+
+impl From<LogError> for Refusal {
+    fn from(err: LogError) -> Refusal {
+        let status = match err {
+            LogError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            LogError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refusal::new(status, err.to_string())
+    }
+}
+
+struct Service {
+    log: Arc<dyn Log>,
+    token: Option<String>,
+}
+
+impl Service {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let result = match self.admit(&request) {
+            Ok(()) => self.route(request).await,
+            Err(refusal) => Err(refusal),
+        };
+        result.unwrap_or_else(|refusal| {
+            let body = ErrorBody {
+                error: refusal.error,
+                hint: refusal.hint.map(str::to_owned),
+            };
+            let mut answer = json(refusal.status, &body);
+            let headers = answer.headers_mut();
+            match refusal.status {
+                StatusCode::SERVICE_UNAVAILABLE => {
+                    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                }
+                StatusCode::METHOD_NOT_ALLOWED => {
+                    headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
+                }
+                _ => {}
+            }
+            answer
+        })
+    }
+
+    /// With a token, whoever has it. Without one, programs of this machine: no browser, and no
+    /// page that had its name resolved to the loopback.
+    fn admit(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        if let Some(token) = &self.token {
+            let given = header(AUTHORIZATION).and_then(|value| value.strip_prefix(b"Bearer "));
+            if given.is_some_and(|given| same(given, token.as_bytes())) {
+                return Ok(());
+            }
+            return Err(
+                Refusal::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong")
+                    .hint("send `Authorization: Bearer TOKEN` with the server's `http_token`"),
+            );
+        }
+        if header(ORIGIN).is_some() {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "browsers are not served",
+            ));
+        }
+        match header(HOST) {
+            Some(host) if !is_loopback_name(host) => Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "without a token only `localhost`, `127.0.0.1` and `[::1]` are served",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/api/v1/ping") => {
+                let hello = self.with_log(|log| log.hello()).await?;
+                Ok(json(StatusCode::OK, &Ping::from(hello)))
+            }
+            (&Method::GET, "/api/v1/entries") => self.entries(request.uri().query()).await,
+            (&Method::POST, "/api/v1/entries") => self.post(request).await,
+            (_, "/api/v1/ping" | "/api/v1/entries") => Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("`{}` is not served here", request.method()),
+            )),
+            (_, path) => {
+                let path: String = path.chars().take(100).collect();
+                Err(
+                    Refusal::new(StatusCode::NOT_FOUND, format!("there is no `{path}`"))
+                        .hint("`/api/v1/ping` and `/api/v1/entries` are served"),
+                )
+            }
+        }
+    }
+
+    async fn entries(&self, query: Option<&str>) -> Result<Answer, Refusal> {
+        let query = Query::parse(query.unwrap_or_default())?;
+        let (hello, served) = self
+            .with_log(move |log| {
+                let exclude = query.exclude_device.as_deref();
+                // The log's name and end first: what is read then is at least that.
+                Ok((log.hello()?, log.read(query.cursor, query.limit, exclude)?))
+            })
+            .await?;
+        let last = served.last.map(IngestSeq::get);
+        Ok(json(
+            StatusCode::OK,
+            &PageOut {
+                entries: served.entries.iter().map(EntryJson).collect(),
+                next_cursor: last.filter(|_| !served.at_head),
+                last,
+                head: hello.head.get(),
+                log_id: hello.log_id.to_string(),
+            },
+        ))
+    }
+
+    async fn post(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        let body = body(request).await?;
+        let pushed = self
+            .with_log(move |log| Ok(parse_entries(&body).map(|entries| log.insert(entries))))
+            .await??;
+        Ok(json(StatusCode::OK, &pushed?))
+    }
+
+    /// Runs what may block on a thread for that.
+    async fn with_log<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Log) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let log = Arc::clone(&self.log);
+        tokio::task::spawn_blocking(move || work(&*log))
+            .await
+            .map_err(|_| {
+                Refusal::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "a bug in rr; see its log",
+                )
+            })?
+            .map_err(Refusal::from)
+    }
+}
+
+struct Query {
+    cursor: IngestSeq,
+    limit: usize,
+    exclude_device: Option<String>,
+}
+
+impl Query {
+    fn parse(text: &str) -> Result<Query, Refusal> {
+        let mut query = Query {
+            cursor: IngestSeq::ZERO,
+            limit: BATCH_ENTRIES_DEFAULT,
+            exclude_device: None,
+        };
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            match &*name {
+                "cursor" => query.cursor = number("cursor", &value)?,
+                "limit" => {
+                    query.limit = clamp_batch_entries(number("limit", &value)?.get());
+                }
+                "exclude_device" => query.exclude_device = Some(value.into_owned()),
+                // Of a newer client; it can live without.
+                _ => {}
+            }
+        }
+        Ok(query)
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<IngestSeq, Refusal> {
+    value.parse().ok().and_then(IngestSeq::new).ok_or_else(|| {
+        let shown: String = value.chars().take(40).collect();
+        Refusal::bad(format!(
+            "`{name}={shown}`: expected a whole number from 0 to {}",
+            i64::MAX
+        ))
+    })
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body has more than {HTTP_BODY_BYTES_MAX} bytes"),
+        )
+        .hint("send fewer entries at once")
+    };
+    // Told at once where the size is announced, counted where it is not.
+    if request.body().size_hint().lower() > HTTP_BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let collected = Limited::new(request.into_body(), HTTP_BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::bad("the body ended early")),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body came too slowly",
+        )),
+    }
+}
+
+/// All or nothing: a client that is told about entry 7 must not wonder about the other six.
+fn parse_entries(body: &[u8]) -> Result<Vec<Entry>, Refusal> {
+    let raw = posted(body).map_err(|err| match err.classify() {
+        Category::Data => Refusal::bad(format!("the body is no list of entries: {err}"))
+            .hint("send `[ENTRY, ...]` or `{\"entries\": [ENTRY, ...]}`"),
+        _ => Refusal::bad(format!("the body is no JSON: {err}")),
+    })?;
+    raw.iter()
+        .enumerate()
+        .map(|(n, raw)| {
+            let bad = |err: String| Refusal::bad(format!("entry {n} (counted from 0): {err}"));
+            serde_json::from_str::<PartialEntry>(raw.get())
+                .map_err(|err| bad(err.to_string()))?
+                .into_entry()
+                .map_err(|err| bad(err.to_string()))
+        })
+        .collect()
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let bytes = serde_json::to_vec(body).unwrap_or_default();
+    let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+    *answer.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer
+}
+
+/// Takes the same time wherever the first difference is.
+fn same(given: &[u8], token: &[u8]) -> bool {
+    let different = given.iter().zip(token).fold(0, |acc, (a, b)| acc | (a ^ b));
+    given.len() == token.len() && different == 0
+}
+
+/// Whether a `Host` header, with or without a port, names this machine.
+fn is_loopback_name(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    matches!(
+        name.to_ascii_lowercase().as_str(),
+        "localhost" | "127.0.0.1" | "[::1]"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback_names() {
+        for name in [
+            "localhost",
+            "LOCALHOST:80",
+            "127.0.0.1:8787",
+            "[::1]",
+            "[::1]:1",
+        ] {
+            assert!(is_loopback_name(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil:80",
+            "",
+            "::1",
+        ] {
+            assert!(!is_loopback_name(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_the_same_only_when_it_is() {
+        assert!(same(b"abc", b"abc"));
+        for other in ["", "ab", "abd", "abcd"] {
+            assert!(!same(other.as_bytes(), b"abc"), "{other}");
+        }
+    }
+}

@@ -1,0 +1,774 @@
+//! Two homes, real processes: `rr serve` in one, `rr sync` in the other.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Home, succeeded};
+use serde_json::Value;
+
+/// `rr serve` on a port of its own, killed at the end.
+struct Server {
+    child: Child,
+    /// Kept open: it is the server's stdout.
+    _stdout: BufReader<ChildStdout>,
+    addr: String,
+}
+
+impl Server {
+    fn start(home: &Home) -> Server {
+        Server::start_with(home, &[])
+    }
+
+    fn start_with(home: &Home, env: &[(&str, &str)]) -> Server {
+        let mut command = home.rr(["serve", "--http", "127.0.0.1:0"]);
+        command.envs(env.iter().copied());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let addr = line
+            .trim()
+            .strip_prefix("serving on http://")
+            .expect("it says where")
+            .to_owned();
+        Server {
+            child,
+            _stdout: stdout,
+            addr,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Sends bytes as they are; returns the status, and the whole answer.
+    fn raw(&self, request: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.addr).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        // A server that refuses early does not read the rest.
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(0);
+        (status, answer)
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.with(path, "")
+    }
+
+    fn with(&self, path: &str, headers: &str) -> (u16, String) {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        self.raw(request.as_bytes())
+    }
+
+    fn post(&self, body: &[u8]) -> (u16, String) {
+        let head = format!(
+            "POST /api/v1/entries HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.raw(&[head.as_bytes(), body].concat())
+    }
+
+    /// Most memory it ever held, in KiB.
+    fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn sync(home: &Home, server: &Server) -> Output {
+    home.rr(["sync", "--json", &server.url()]).output().unwrap()
+}
+
+fn synced(home: &Home, server: &Server) -> Value {
+    serde_json::from_str(&succeeded(sync(home, server))).unwrap()
+}
+
+/// Every entry with every field, as a set.
+fn entries(home: &Home) -> BTreeSet<String> {
+    home.ok(&["list", "--json", "--limit", "all"])
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+fn assert_equal(a: &Home, b: &Home, count: usize) {
+    let (a, b) = (entries(a), entries(b));
+    assert_eq!((a.len(), b.len()), (count, count));
+    assert!(a == b, "differ: {:?}", a.symmetric_difference(&b).next());
+}
+
+fn numbered(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n:06}")).collect()
+}
+
+#[test]
+fn one_sync_carries_both_ways_and_the_next_one_moves_nothing() {
+    let (a, b) = (Home::new(), Home::new());
+    a.spool("a", ["typed on a".into(), "줄 하나\n둘 🎉".into()]);
+    b.spool("b", ["typed on b".into()]);
+    let server = Server::start(&a);
+    let first = synced(&b, &server);
+    assert_eq!(
+        (&first["pulled"], &first["pushed"]),
+        (&2.into(), &1.into()),
+        "{first}"
+    );
+    assert_equal(&a, &b, 3);
+
+    let second = synced(&b, &server);
+    for what in ["received", "sent"] {
+        assert_eq!(second[what], 0, "{what}: {second}");
+    }
+    a.spool("a2", ["typed while a serves".into()]);
+    b.spool("b2", ["typed later on b".into()]);
+    // What was just typed on the serving side travels with the next look at its spool.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while synced(&b, &server)["entries"] != 5 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_equal(&a, &b, 5);
+}
+
+#[test]
+fn whatever_the_number_of_entries_both_sides_end_equal_and_each_crosses_once() {
+    for count in [0, 1, 999, 1_000, 1_001, 2_000] {
+        let (a, b) = (Home::new(), Home::new());
+        a.spool("a", numbered("a", count));
+        b.spool("b", numbered("b", count));
+        let server = Server::start(&a);
+        let done = synced(&b, &server);
+        assert_eq!(
+            (&done["received"], &done["sent"]),
+            (&count.into(), &count.into()),
+            "{done}"
+        );
+        assert_equal(&a, &b, 2 * count);
+    }
+}
+
+#[test]
+fn what_came_through_a_third_device_crosses_once_as_well() {
+    let homes = [Home::new(), Home::new(), Home::new()];
+    for (n, home) in homes.iter().enumerate() {
+        home.spool("s", numbered(&format!("{n}-"), 10));
+    }
+    let [a, b, c] = &homes;
+    let (at_a, at_b) = (Server::start(a), Server::start(b));
+    synced(c, &at_a);
+    let through = synced(c, &at_b);
+    assert_eq!(
+        (&through["received"], &through["sent"]),
+        (&10.into(), &20.into()),
+        "{through}"
+    );
+    assert_equal(b, c, 30);
+    synced(c, &at_a);
+    assert_equal(a, c, 30);
+    let quiet = synced(c, &at_b);
+    assert_eq!(
+        (&quiet["received"], &quiet["sent"]),
+        (&0.into(), &0.into()),
+        "{quiet}"
+    );
+}
+
+#[test]
+fn killed_at_any_point_a_sync_goes_on_where_it_was() {
+    let (a, b) = (Home::new(), Home::new());
+    a.spool("a", numbered("a", 12_000));
+    b.spool("b", numbered("b", 3_000));
+    let mut kills = 0;
+    let mut delay = Duration::from_millis(5);
+    let mut server = Server::start(&a);
+    loop {
+        let mut child = b
+            .rr(["sync", &server.url()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while started.elapsed() < delay && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        if kills % 2 == 0 {
+            child.kill().unwrap();
+        } else {
+            server.kill();
+            server = Server::start(&a);
+        }
+        child.wait().unwrap();
+        kills += 1;
+        delay += Duration::from_millis(15);
+    }
+    assert!(kills > 3, "it was over before it could be killed");
+    synced(&b, &server);
+    assert_equal(&a, &b, 15_000);
+}
+
+#[test]
+fn a_recreated_database_is_read_from_its_start_and_gets_its_own_entries_back() {
+    let (a, b) = (Home::new(), Home::new());
+    let env = [("RUSTORY_DEVICE_ID", "device-a")];
+    a.spool("a", numbered("old", 20));
+    let server = Server::start_with(&a, &env);
+    synced(&b, &server);
+    server.kill();
+    fs::remove_dir_all(a.data()).unwrap();
+    a.spool("a", numbered("new", 3));
+    let server = Server::start_with(&a, &env);
+    let done = synced(&b, &server);
+    assert_eq!(done["start"], "new_log", "{done}");
+    assert_equal(&a, &b, 23);
+}
+
+#[test]
+fn a_device_that_lost_its_database_gets_everything_back_even_if_interrupted() {
+    let (a, b) = (Home::new(), Home::new());
+    let mine = |home: &Home, server: &Server| {
+        let mut command = home.rr(["sync", "--json", &server.url()]);
+        command.env("RUSTORY_DEVICE_ID", "device-b");
+        command
+    };
+    b.spool("b", numbered("b", 2_500));
+    let server = Server::start(&a);
+    succeeded(mine(&b, &server).output().unwrap());
+    fs::remove_dir_all(b.data()).unwrap();
+    // Interrupted after the first page was stored.
+    let mut child = mine(&b, &server).stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while child.try_wait().unwrap().is_none() && entries(&b).is_empty() {
+        assert!(Instant::now() < deadline);
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    succeeded(mine(&b, &server).output().unwrap());
+    assert_equal(&a, &b, 2_500);
+}
+
+#[test]
+fn a_restored_older_copy_is_noticed_and_both_sides_end_equal() {
+    let (a, b) = (Home::new(), Home::new());
+    a.spool("a", numbered("first", 10));
+    a.cmds();
+    let backup = fs::read(a.db()).unwrap();
+    a.spool("a2", numbered("second", 10));
+    let server = Server::start(&a);
+    synced(&b, &server);
+    server.kill();
+    for name in ["history.db-wal", "history.db-shm"] {
+        let _ = fs::remove_file(a.data().join(name));
+    }
+    fs::write(a.db(), backup).unwrap();
+    a.spool("a3", numbered("third", 2));
+    let server = Server::start(&a);
+    let done = synced(&b, &server);
+    assert_eq!(done["start"], "older_copy", "{done}");
+    assert_equal(&a, &b, 22);
+    a.spool("a4", numbered("fourth", 15));
+    server.kill();
+    let server = Server::start(&a);
+    synced(&b, &server);
+    assert_equal(&a, &b, 37);
+}
+
+#[test]
+fn syncs_at_the_same_time_leave_nothing_out() {
+    let (a, b) = (Home::new(), Home::new());
+    a.spool("a", numbered("a", 4_000));
+    b.spool("b", numbered("b", 4_000));
+    let server = Server::start(&a);
+    let children: Vec<_> = (0..3)
+        .map(|_| {
+            b.rr(["sync", &server.url()])
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for child in children {
+        succeeded(child.wait_with_output().unwrap());
+    }
+    assert_equal(&a, &b, 8_000);
+    let quiet = synced(&b, &server);
+    assert_eq!(
+        (&quiet["received"], &quiet["pushed"]),
+        (&0.into(), &0.into()),
+        "{quiet}"
+    );
+}
+
+#[test]
+fn a_database_locked_for_seconds_on_either_side_ends_no_sync_wrongly() {
+    let (a, b) = (Home::new(), Home::new());
+    a.spool("a", numbered("a", 500));
+    b.spool("b", numbered("b", 500));
+    let server = Server::start(&a);
+    succeeded(b.rr(["list"]).output().unwrap());
+    for home in [&a, &b] {
+        let lock = rusqlite::Connection::open(home.db()).unwrap();
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut child = b
+            .rr(["sync", &server.url()])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(2_500));
+        lock.execute_batch("ROLLBACK").unwrap();
+        // Locked for longer than the server waits, it says so; either way nothing is wrong after.
+        child.wait().unwrap();
+    }
+    synced(&b, &server);
+    assert_equal(&a, &b, 1_000);
+}
+
+#[test]
+fn with_oneself_there_is_nothing_to_exchange() {
+    let a = Home::new();
+    let server = Server::start(&a);
+    let output = sync(&a, &server);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("this very database"));
+}
+
+#[test]
+fn what_can_not_be_reached_or_is_something_else_is_told_with_what_to_do() {
+    let home = Home::new();
+    let check = |args: &[&str], code: i32, says: &[&str]| {
+        let output = home
+            .rr(std::iter::once(&"sync").chain(args))
+            .output()
+            .unwrap();
+        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{talk}");
+        for word in says {
+            assert!(talk.contains(word), "{word}: {talk}");
+        }
+    };
+    check(
+        &["http://127.0.0.1:1"],
+        1,
+        &["can't be reached", "rr serve"],
+    );
+    check(&["https://x"], 2, &["https", "ssh -N -L"]);
+    check(&["desk"], 2, &["http://127.0.0.1:8787"]);
+    check(&[], 2, &["URL"]);
+    check(&["http://x", "--timeout", "0"], 2, &["--timeout"]);
+    // A server of something else, and one that never answers.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", other.local_addr().unwrap());
+    let answers = std::thread::spawn(move || {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "SSH-2.0-x\r\n",
+        ] {
+            let (mut stream, _) = other.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+        other
+    });
+    check(&[&url], 1, &["is no rustory"]);
+    check(&[&url], 1, &["is no rustory"]);
+    let _silent = answers.join().unwrap();
+    check(
+        &[&url, "--timeout", "1"],
+        1,
+        &["did not answer within 1 s", "--timeout"],
+    );
+}
+
+#[test]
+fn beyond_the_loopback_a_token_is_needed_and_asked_for() {
+    let (a, b) = (Home::new(), Home::new());
+    let open = a.rr(["serve", "--http", "0.0.0.0:0"]).output().unwrap();
+    let talk = String::from_utf8_lossy(&open.stderr).into_owned();
+    assert_eq!(open.status.code(), Some(2));
+    assert!(
+        talk.contains("no token") && talk.contains("RUSTORY_HTTP_TOKEN"),
+        "{talk}"
+    );
+
+    let server = Server::start_with(&a, &[("RUSTORY_HTTP_TOKEN", "s3cret")]);
+    assert_eq!(server.get("/api/v1/ping").0, 401);
+    for wrong in [
+        "Bearer s3cre",
+        "Bearer s3crett",
+        "Basic s3cret",
+        "s3cret",
+        "Bearer ",
+    ] {
+        let (status, answer) = server.with("/api/v1/ping", &format!("Authorization: {wrong}\r\n"));
+        assert_eq!(status, 401, "{wrong}: {answer}");
+    }
+    assert_eq!(
+        server
+            .with("/api/v1/ping", "Authorization: Bearer s3cret\r\n")
+            .0,
+        200
+    );
+    let refused = sync(&b, &server);
+    let talk = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        talk.contains("another token") && talk.contains("http_token"),
+        "{talk}"
+    );
+    let admitted = b
+        .rr(["sync", &server.url()])
+        .env("RUSTORY_HTTP_TOKEN", "s3cret")
+        .output()
+        .unwrap();
+    succeeded(admitted);
+}
+
+#[test]
+fn browsers_and_names_that_are_not_ours_are_not_served_without_a_token() {
+    let home = Home::new();
+    let server = Server::start(&home);
+    assert_eq!(
+        server
+            .with("/api/v1/ping", "Origin: http://evil.example\r\n")
+            .0,
+        403
+    );
+    let rebound = b"GET /api/v1/ping HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(server.raw(rebound).0, 403);
+}
+
+fn entry(id: u32, cmd: &str) -> Value {
+    serde_json::json!({
+        "entry_id": format!("00000000-0000-4000-8000-{id:012}"), "device_id": "other",
+        "ts": "2026-01-01T00:00:00Z", "cmd": cmd,
+    })
+}
+
+#[test]
+fn pages_follow_the_cursor_to_the_end() {
+    let home = Home::new();
+    home.spool("a", numbered("x", 5));
+    let server = Server::start(&home);
+    let page = |query: &str| -> Value {
+        let (status, answer) = server.get(&format!("/api/v1/entries?{query}"));
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    // The spool is looked at by ping, with which every exchange begins.
+    assert_eq!(server.get("/api/v1/ping").0, 200);
+    let first = page("cursor=0&limit=2");
+    assert_eq!(first["entries"].as_array().unwrap().len(), 2);
+    assert_eq!(first["entries"][0]["cmd"], "x000000");
+    let rest = page(&format!(
+        "cursor={}&limit=9223372036854775807",
+        first["next_cursor"]
+    ));
+    assert_eq!(rest["entries"].as_array().unwrap().len(), 3);
+    assert_eq!(rest["next_cursor"], Value::Null);
+    assert_eq!(rest["last"], rest["head"]);
+    let end = page(&format!("cursor={}", rest["last"]));
+    assert_eq!(
+        (&end["entries"], &end["next_cursor"]),
+        (&Value::Array(vec![]), &Value::Null)
+    );
+    let device = first["entries"][0]["device_id"].as_str().unwrap();
+    let others = page(&format!("cursor=0&exclude_device={device}"));
+    assert_eq!(
+        (&others["entries"], &others["last"]),
+        (&Value::Array(vec![]), &rest["head"])
+    );
+    assert_eq!(
+        page("cursor=9223372036854775807")["entries"],
+        Value::Array(vec![])
+    );
+}
+
+#[test]
+fn posted_entries_are_stored_once_and_all_or_none() {
+    let home = Home::new();
+    let server = Server::start(&home);
+    let (one, two) = (entry(1, "one"), entry(2, "two"));
+    let answer = |body: &Value| server.post(body.to_string().as_bytes());
+    assert!(
+        answer(&serde_json::json!([one]))
+            .1
+            .contains(r#"{"inserted":1,"ignored":0,"#)
+    );
+    let both = serde_json::json!({"entries": [one, two]});
+    assert!(answer(&both).1.contains(r#"{"inserted":1,"ignored":1,"#));
+    assert!(
+        answer(&serde_json::json!([]))
+            .1
+            .contains(r#"{"inserted":0,"ignored":0,"#)
+    );
+
+    let (status, said) = answer(&serde_json::json!([entry(3, "three"), entry(4, "")]));
+    assert_eq!(status, 400);
+    assert!(
+        said.contains("entry 1") && said.contains("`cmd` is empty"),
+        "{said}"
+    );
+    assert_eq!(home.cmds(), ["one", "two"]);
+}
+
+#[test]
+fn bad_requests_get_a_clear_answer_and_the_server_stays_up_and_small() {
+    let home = Home::new();
+    let server = Server::start(&home);
+    for (path, status, says) in [
+        (
+            "/api/v1/entries?limit=-1",
+            400,
+            "`limit=-1`: expected a whole number",
+        ),
+        (
+            "/api/v1/entries?limit=9223372036854775808",
+            400,
+            "9223372036854775807",
+        ),
+        ("/api/v1/entries?limit=abc", 400, "`limit=abc`"),
+        ("/api/v1/entries?cursor=abc", 400, "`cursor=abc`"),
+        ("/api/v1/entries?cursor=-1", 400, "`cursor=-1`"),
+        (
+            "/api/v1/entries?cursor=99999999999999999999",
+            400,
+            "`cursor",
+        ),
+        ("/api/v1/entries?cursor=", 400, "`cursor=`"),
+        ("/api/v1/entries?cursor=%00%ff", 400, "`cursor"),
+        ("/api/v1/nothing", 404, "/api/v1/ping"),
+        ("/", 404, "there is no"),
+        ("/api/v1/entries?limit=0", 200, "entries"),
+        ("/api/v1/entries?newer=option", 200, "entries"),
+    ] {
+        let (got, answer) = server.get(path);
+        assert_eq!(got, status, "{path}: {answer}");
+        assert!(answer.contains(says), "{path}: {answer}");
+    }
+    let request = |line: &str| format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(
+        server
+            .raw(request("DELETE /api/v1/entries HTTP/1.1").as_bytes())
+            .0,
+        405
+    );
+    assert_eq!(
+        server
+            .raw(request("HEAD /api/v1/ping HTTP/1.1").as_bytes())
+            .0,
+        200
+    );
+    assert_eq!(server.raw(b"\x16\x03\x01 not http\r\n\r\n").0, 400);
+    let long = format!("GET /{} HTTP/1.1", "x".repeat(200_000));
+    let (status, _) = server.raw(request(&long).as_bytes());
+    assert!([400, 414, 431].contains(&status), "{status}");
+
+    let deep = format!(
+        "[{{\"new\":{}{}}}]",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    for (body, says) in [
+        (&b"{\"entries\":[{\"entry_id\""[..], "no JSON"),
+        (b"", "no JSON"),
+        (b"5", "no list of entries"),
+        (b"{\"entry\":[]}", "no list of entries"),
+        (b"[5]", "entry 0"),
+        (b"[{}]", "`entry_id` is missing"),
+        (b"\xff\xfe", "no JSON"),
+        (deep.as_bytes(), "recursion"),
+    ] {
+        let (status, answer) = server.post(body);
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer.contains(says), "{says}: {answer}");
+    }
+
+    let announced =
+        b"POST /api/v1/entries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 104857600\r\n\r\n";
+    assert_eq!(server.raw(announced).0, 413);
+    let mut chunked =
+        b"POST /api/v1/entries HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
+    for _ in 0..100 {
+        chunked.extend_from_slice(b"100000\r\n");
+        chunked.resize(chunked.len() + (1 << 20), b' ');
+        chunked.extend_from_slice(b"\r\n");
+    }
+    let (status, answer) = server.raw(&chunked);
+    // Refused while it is still being sent: the answer may be lost with the connection.
+    assert!(status == 413 || answer.is_empty(), "{answer}");
+    let cut = b"POST /api/v1/entries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n[{";
+    let mut stream = TcpStream::connect(&server.addr).unwrap();
+    stream.write_all(cut).unwrap();
+    drop(stream);
+
+    let _idle: Vec<_> = (0..40)
+        .map(|_| TcpStream::connect(&server.addr).unwrap())
+        .collect();
+    assert_eq!(server.get("/api/v1/ping").0, 200);
+    let peak = server.peak_kib();
+    assert!(peak < 150_000, "{peak} KiB");
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_ends_well() {
+    let home = Home::new();
+    let mut server = Server::start(&home);
+    let pid = rustix::process::Pid::from_child(&server.child);
+    let _idle = TcpStream::connect(&server.addr).unwrap();
+    assert_eq!(server.get("/api/v1/ping").0, 200);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(server.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let home = Home::new();
+    let server = Server::start(&home);
+    let second = home.rr(["serve", "--http", &server.addr]).output().unwrap();
+    let talk = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        talk.contains("can't listen") && talk.contains("another program has that port"),
+        "{talk}"
+    );
+}
+
+/// A peer that says whatever it is told to.
+fn lying_peer(pages: Vec<String>) -> (String, std::thread::JoinHandle<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let ping = format!(
+        r#"{{"ok":true,"service":"rustory","protocol":1,"version":"9","device_id":"liar","log_id":"{}","head":5}}"#,
+        "ab".repeat(16)
+    );
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        for body in std::iter::once(ping).chain(pages) {
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            let stream = reader.get_mut();
+            if stream.write_all(head.as_bytes()).is_err()
+                || stream.write_all(body.as_bytes()).is_err()
+            {
+                return;
+            }
+        }
+    });
+    (url, thread)
+}
+
+#[test]
+fn a_peer_that_lies_ends_the_round_with_one_error_and_what_came_before_stays() {
+    let log = "ab".repeat(16);
+    let page = |entries: &[Value], last: &str, next: &str| {
+        let entries = serde_json::to_string(entries).unwrap();
+        format!(
+            r#"{{"entries":{entries},"last":{last},"next_cursor":{next},"head":5,"log_id":"{log}"}}"#
+        )
+    };
+    let good = page(&[entry(1, "kept")], "1", "1");
+    for (bad, says) in [
+        (page(&[], "null", "2"), "says that there is more"),
+        (page(&[], "3", "3"), "says that there is more"),
+        (page(&[entry(2, "x")], "1", "null"), "does not move on"),
+        (page(&[entry(2, "x")], "0", "null"), "does not move on"),
+        (
+            page(&[entry(2, "x"), entry(3, "y")], "2", "null"),
+            "do not fit together",
+        ),
+        (
+            page(&[entry(2, "x")], "18446744073709551615", "null"),
+            "is no rustory",
+        ),
+        (
+            page(&vec![entry(2, "x"); 1_001], "2000", "null"),
+            "1001 entries where 1000",
+        ),
+        (
+            good.replace("abab", "cdcd")
+                .replace("\"last\":1", "\"last\":2"),
+            "changed in the middle",
+        ),
+        ("[".repeat(1_000), "is no rustory"),
+    ] {
+        let home = Home::new();
+        let (url, peer) = lying_peer(vec![good.clone(), bad.clone()]);
+        let output = home.rr(["sync", &url]).output().unwrap();
+        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{bad}");
+        assert!(
+            talk.contains(says) && talk.matches("error").count() == 1,
+            "{says}: {talk}"
+        );
+        assert_eq!(home.cmds(), ["kept"]);
+        peer.join().unwrap();
+    }
+}
+
+#[test]
+fn an_entry_that_can_not_be_read_hides_no_other_and_is_counted() {
+    let log = "ab".repeat(16);
+    let entries = format!(
+        r#"[{},{{"entry_id":"no uuid"}},5,{}]"#,
+        entry(1, "before"),
+        entry(2, "behind")
+    );
+    let page =
+        format!(r#"{{"entries":{entries},"last":4,"next_cursor":null,"head":4,"log_id":"{log}"}}"#);
+    let home = Home::new();
+    let (url, peer) = lying_peer(vec![page]);
+    let output = home.rr(["sync", &url]).output().unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    // The peer hangs up afterwards; what was read is kept all the same.
+    assert_eq!(home.cmds(), ["before", "behind"], "{talk}");
+    peer.join().unwrap();
+}
