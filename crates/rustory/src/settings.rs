@@ -123,10 +123,16 @@ impl Settings {
             Ok(()) => {
                 self.origins.insert(key.name, origin);
             }
-            Err(what) => self.problems.push(Problem {
-                origin,
-                what: format!("`{}`: {what}; the default is used", key.name),
-            }),
+            Err(what) => {
+                let instead = match key.name {
+                    "ignore" => "it is left out",
+                    _ => "the default is used",
+                };
+                self.problems.push(Problem {
+                    origin,
+                    what: format!("`{}`: {what}; {instead}", key.name),
+                });
+            }
         }
     }
 }
@@ -288,6 +294,44 @@ mod tests {
             told.contains("config.toml:2") || told.contains("config.toml:3"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn keys_beside_a_slip_in_the_toml_count() {
+        let settings = with_file("user_id = \"me\"\nfinder = = 3\nignore = [\"^secret\"]\n");
+        assert!(problem(&settings).contains("config.toml:2: no TOML"));
+        assert_eq!(settings.user_id, "me");
+        assert_eq!(settings.finder, Finder::Auto);
+        assert_eq!(settings.rules.ignore.len(), 1);
+    }
+
+    #[test]
+    fn half_a_value_is_not_taken_for_a_whole_one() {
+        for text in [
+            "user_id = \"ab\nfinder = \"fzf\"\n",
+            "user_id = \"ab\" x\nfinder = \"fzf\"\n",
+        ] {
+            let settings = with_file(text);
+            assert!(problem(&settings).contains("config.toml:1: no TOML"));
+            assert_eq!(settings.user_id, Settings::defaults().user_id);
+            assert_eq!(settings.finder, Finder::Fzf);
+        }
+    }
+
+    #[test]
+    fn good_patterns_count_beside_a_bad_one() {
+        let settings = with_file("ignore = [\"^secret\", \"(\", \"token\"]\n");
+        assert!(problem(&settings).contains("`(` is no regular expression"));
+        assert_eq!(settings.rules.ignore.len(), 2);
+    }
+
+    #[test]
+    fn patterns_of_the_file_count_while_all_of_the_environment_are_bad() {
+        let mut settings = with_file("ignore = [\"^secret\"]\n");
+        apply_environment(&mut settings, |name| {
+            (name == "RUSTORY_IGNORE").then(|| "(".into())
+        });
+        assert_eq!(settings.rules.ignore.len(), 1);
     }
 
     #[test]

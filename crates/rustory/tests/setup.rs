@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use common::{Home, root_for};
 
@@ -125,6 +126,10 @@ fn without_a_terminal_and_without_yes_nothing_is_changed() {
         said.contains("--yes") && said.contains("--dry-run"),
         "{said}"
     );
+    assert!(
+        said.contains("init bash"),
+        "what it would do is shown: {said}"
+    );
     assert_eq!(tree(home.path()), BTreeMap::new());
 }
 
@@ -190,6 +195,70 @@ fn a_link_that_leads_nowhere_is_told() {
     symlink("gone/bashrc", home.path().join(".bashrc")).unwrap();
     fs::write(home.path().join(".profile"), ". ~/.bashrc\n").unwrap();
     refused(&home, "which is not there");
+}
+
+#[test]
+fn an_rc_file_that_leads_to_a_pipe_or_a_directory_is_told_and_stays() {
+    let home = Home::new();
+    let made = Command::new("mkfifo")
+        .arg(home.path().join("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    symlink("pipe", home.path().join(".bashrc")).unwrap();
+    fs::create_dir(home.path().join(".profile")).unwrap();
+    let (code, said) = run(&home, &["--yes"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("is a device or a pipe, no file"), "{said}");
+    assert!(said.contains("is a directory, no file"), "{said}");
+    let kind = fs::metadata(home.path().join("pipe")).unwrap().file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&kind));
+}
+
+#[test]
+fn an_rc_file_that_leads_to_a_device_leaves_the_device() {
+    if !root_for("making a device") {
+        return;
+    }
+    let home = Home::new();
+    let null = home.path().join("null");
+    let made = Command::new("mknod")
+        .arg(&null)
+        .args(["c", "1", "3"])
+        .status();
+    if !made.unwrap().success() {
+        // In a container without the right to make devices there is none to lose.
+        return;
+    }
+    symlink("null", home.path().join(".bashrc")).unwrap();
+    fs::write(home.path().join(".profile"), ". ~/.bashrc\n").unwrap();
+    let (code, said) = run(&home, &["--yes"]);
+    assert_eq!(code, 1, "{said}");
+    let kind = fs::metadata(&null).unwrap().file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_char_device(&kind));
+}
+
+#[test]
+fn setups_at_the_same_time_leave_one_whole_block() {
+    let home = Home::new();
+    let before: &[u8] = b"x=1\r\n\xff no end";
+    fs::write(home.path().join(".bashrc"), before).unwrap();
+    let running: Vec<_> = (0..8)
+        .map(|_| {
+            home.rr(["setup", "--yes"])
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut child in running {
+        // One that saw another's change says so and changes nothing.
+        child.wait().unwrap();
+    }
+    let text = fs::read(home.path().join(".bashrc")).unwrap();
+    let starts = text.windows(17).filter(|w| w == b"# >>> rustory >>>");
+    assert_eq!(starts.count(), 1);
+    run(&home, &["--undo", "--yes"]);
+    assert_eq!(fs::read(home.path().join(".bashrc")).unwrap(), before);
 }
 
 #[test]

@@ -45,12 +45,22 @@ pub(crate) struct Args {
     no_import: bool,
 }
 
-pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
+pub(crate) fn run(mut args: Args, ctx: &Ctx) -> Result<(), CommandError> {
+    let nobody_to_ask = !args.yes && !args.dry_run && !io::stdin().is_terminal();
+    args.dry_run |= nobody_to_ask;
     let setup = Setup::new(args, ctx)?;
     if setup.args.undo {
-        return setup.undo();
+        setup.undo()?;
+    } else {
+        setup.set_up()?;
     }
-    setup.set_up()
+    if nobody_to_ask {
+        return Err(
+            CommandError::usage("there is no terminal to ask on; nothing was changed")
+                .hint("`--yes` does what is shown above, `--dry-run` only shows it"),
+        );
+    }
+    Ok(())
 }
 
 /// What one run works with.
@@ -69,13 +79,6 @@ impl<'a> Setup<'a> {
             .ok_or_else(|| {
                 CommandError::failed("there is no home directory").hint("set HOME, then try again")
             })?;
-        if !args.yes && !args.dry_run && !io::stdin().is_terminal() {
-            return Err(
-                CommandError::usage("there is no terminal to ask on; nothing was changed").hint(
-                    "`rr setup --dry-run` shows what would be done, `rr setup --yes` does it",
-                ),
-            );
-        }
         let path_var = std::env::var_os("PATH").unwrap_or_default();
         Ok(Setup {
             args,

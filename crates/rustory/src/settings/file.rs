@@ -47,19 +47,31 @@ pub(super) fn apply(settings: &mut Settings, path: &Path) {
             return;
         }
     };
-    let table = match DeTable::parse(&text) {
-        Ok(table) => table,
-        Err(err) => {
-            let start = err.span().map_or(0, |span| span.start);
-            settings.problems.push(Problem {
-                origin: at(line_of(&text, start)),
-                what: format!("no TOML: {}; defaults are used", err.message().trim_end()),
-            });
-            return;
-        }
-    };
+    // The keys that can be read count, above all the rules of what is not recorded.
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let wrong_lines: Vec<usize> = errors
+        .iter()
+        .map(|err| line_of(&text, err.span().map_or(0, |span| span.start)))
+        .collect();
+    // One slip often makes several errors; the first one is where it is.
+    if let (Some(err), Some(&line)) = (errors.first(), wrong_lines.first()) {
+        settings.problems.push(Problem {
+            origin: at(line),
+            what: format!(
+                "no TOML: {}; keys that can't be read keep their defaults",
+                err.message().trim_end()
+            ),
+        });
+    }
     for (name, value) in table.get_ref() {
-        let origin = at(line_of(&text, name.span().start));
+        let first = line_of(&text, name.span().start);
+        // A value that was not found at all lies nowhere.
+        let last = line_of(&text, value.span().end).max(first);
+        // Half a value may well be an acceptable one, and not what was meant.
+        if wrong_lines.iter().any(|line| (first..=last).contains(line)) {
+            continue;
+        }
+        let origin = at(first);
         match KEYS.iter().find(|key| key.name == name.get_ref().as_ref()) {
             Some(key) => settings.set(key, from_toml(value.get_ref()), origin),
             None => settings.problems.push(Problem {

@@ -128,16 +128,23 @@ fn finder(settings: &mut Settings, value: Value<'_>) -> Set {
     Ok(())
 }
 
+/// The good patterns count even beside a bad one: they keep things out of the history.
 fn ignore(settings: &mut Settings, value: Value<'_>) -> Set {
-    let patterns = value.list()?;
-    settings.rules.ignore = patterns
-        .iter()
-        .map(|pattern| {
-            Regex::new(pattern)
-                .map_err(|err| format!("`{pattern}` is no regular expression: {err}"))
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(())
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for pattern in value.list()? {
+        match Regex::new(pattern) {
+            Ok(regex) => good.push(regex),
+            Err(err) => bad.push(format!("`{pattern}` is no regular expression: {err}")),
+        }
+    }
+    if bad.is_empty() || !good.is_empty() {
+        settings.rules.ignore = good;
+    }
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(bad.join(", "))
+    }
 }
 
 fn ignore_dirs(settings: &mut Settings, value: Value<'_>) -> Set {

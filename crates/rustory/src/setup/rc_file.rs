@@ -23,10 +23,13 @@ impl RcFile {
     /// Whatever the file system says.
     pub(crate) fn read(path: &Path) -> io::Result<RcFile> {
         match fs::canonicalize(path) {
-            Ok(target) => Ok(RcFile {
-                text: Some(fs::read(&target)?.into()),
-                target,
-            }),
+            Ok(target) => {
+                refuse_what_is_no_file(&target)?;
+                Ok(RcFile {
+                    text: Some(fs::read(&target)?.into()),
+                    target,
+                })
+            }
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 if let Ok(link) = fs::read_link(path) {
                     let message =
@@ -73,6 +76,8 @@ impl RcFile {
         }
         file.as_file().sync_all()?;
         file.persist(&self.target).map_err(|err| err.error)?;
+        // The new name has to survive a power cut too; some file systems can't do this.
+        let _ = fs::File::open(dir).and_then(|dir| dir.sync_all());
         Ok(())
     }
 
@@ -89,4 +94,16 @@ impl RcFile {
         }
         Ok(())
     }
+}
+
+/// An rc file may be a link to `/dev/null`, which a rename would replace for the whole machine, or
+/// a pipe, which would be waited for.
+fn refuse_what_is_no_file(target: &Path) -> io::Result<()> {
+    let what = match fs::metadata(target)?.file_type() {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a directory",
+        _ => "a device or a pipe",
+    };
+    let message = format!("`{}` is {what}, no file", target.display());
+    Err(io::Error::other(message))
 }
