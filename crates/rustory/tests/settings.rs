@@ -38,7 +38,7 @@ fn each_mistake_is_one_line_and_the_integration_is_whole() {
     check(b"\nfindr = \"fzf\"\n", "config.toml:2: unknown key `findr`");
     check(b"x\n", "config.toml:1: no TOML");
     check(b"ignore = [\"a\", \"(\"]\n", "`(` is no regular expression");
-    check(b"user_id = \"\xff\"\n", "config.toml");
+    check(b"user_id = \"\xff\"\n", "config.toml: can't be read");
 }
 
 #[test]
