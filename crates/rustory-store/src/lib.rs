@@ -11,6 +11,7 @@
 )]
 
 mod error;
+mod imports;
 mod migrations;
 mod open;
 mod peers;
@@ -19,6 +20,7 @@ pub mod spool_dir;
 mod write;
 
 pub use error::StoreError;
+pub use imports::{IMPORT_SESSION, ImportSource, TypedFilter, TypedRow, untimed_day};
 pub use open::{Access, Identity, Store, random};
 pub use peers::PeerState;
 pub use read::{Batch, ExitFilter, Filter, ScanRow};

@@ -82,9 +82,19 @@ pub struct Writer<'a> {
 #[derive(Debug, Default)]
 struct Ids {
     devices: HashMap<String, i64>,
-    contexts: HashMap<(String, String, String, String), i64>,
+    contexts: HashMap<[String; 4], i64>,
     dirs: HashMap<Vec<u8>, i64>,
     sessions: HashMap<String, i64>,
+}
+
+/// The four texts of a context, to look one up without a copy of them.
+#[derive(Hash)]
+struct ContextKey<'a>([&'a str; 4]);
+
+impl hashbrown::Equivalent<[String; 4]> for ContextKey<'_> {
+    fn equivalent(&self, key: &[String; 4]) -> bool {
+        self.0 == *key
+    }
 }
 
 impl Writer<'_> {
@@ -279,7 +289,7 @@ impl Writer<'_> {
         self.tx.commit()
     }
 
-    fn own_device(&mut self) -> Result<(i64, u64), StoreError> {
+    pub(crate) fn own_device(&mut self) -> Result<(i64, u64), StoreError> {
         if let Some(own) = self.own {
             return Ok(own);
         }
@@ -322,7 +332,9 @@ impl Writer<'_> {
         let dir = self.dir(entry.cwd.as_ref())?;
         let session = self.session(&entry.session)?;
         let extra = (!entry.extra.is_empty())
-            .then(|| serde_json::Value::from(entry.extra.clone()).to_string());
+            .then(|| serde_json::to_string(&entry.extra))
+            .transpose()
+            .expect("a map of JSON values is JSON");
         let sql = "INSERT INTO entries (entry_id, ts, device, device_seq, context, dir, session,
                      exit_code, duration_ms, cmd, extra)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
@@ -385,22 +397,23 @@ impl Writer<'_> {
     }
 
     fn context(&mut self, entry: &Entry) -> Result<i64, StoreError> {
-        let key = (
-            entry.user_id.clone(),
-            entry.hostname.clone(),
-            entry.shell.clone(),
-            entry.version.clone(),
-        );
+        let key = ContextKey([
+            &entry.user_id,
+            &entry.hostname,
+            &entry.shell,
+            &entry.version,
+        ]);
         if let Some(&id) = self.ids.contexts.get(&key) {
             return Ok(id);
         }
+        let texts = key.0.map(str::to_owned);
         let id = self.named(
             "SELECT id FROM contexts
              WHERE user_id = ?1 AND hostname = ?2 AND shell = ?3 AND version = ?4",
             "INSERT INTO contexts (user_id, hostname, shell, version) VALUES (?1, ?2, ?3, ?4)",
-            [&key.0, &key.1, &key.2, &key.3].map(|text| SqlValue::from(text.clone())),
+            key.0.map(|text| SqlValue::from(text.to_owned())),
         )?;
-        self.ids.contexts.insert(key, id);
+        self.ids.contexts.insert(texts, id);
         Ok(id)
     }
 

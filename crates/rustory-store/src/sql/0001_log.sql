@@ -74,3 +74,14 @@ CREATE TABLE peer_book (
   seen_at INTEGER NOT NULL,             -- microseconds since 1970
   PRIMARY KEY (peer, addr)
 ) WITHOUT ROWID;
+
+-- History files whose lines carry no time: how far each is imported (see docs/import.md).
+CREATE TABLE import_sources (
+  id     INTEGER PRIMARY KEY,
+  format TEXT NOT NULL,
+  path   BLOB NOT NULL,
+  lines  INTEGER NOT NULL DEFAULT 0,    -- untimed lines gone through
+  anchor BLOB NOT NULL DEFAULT x'',     -- keys of the last of them, 8 bytes each
+  floor  INTEGER NOT NULL DEFAULT 0,    -- entries of hooks up to this ingest_seq were in the file, or never come
+  UNIQUE (format, path)
+);

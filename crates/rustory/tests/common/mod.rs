@@ -89,31 +89,41 @@ static CLOCK: AtomicU64 = AtomicU64::new(1_700_000_000_000_000);
 
 pub(crate) fn spool_into(dir: &Path, session: &str, cmds: impl IntoIterator<Item = String>) {
     fs::create_dir_all(dir).unwrap();
-    let hostname = rustix::system::uname().nodename().to_owned().into_bytes();
     // No process has this number: the session is over.
-    let mut bytes = record(&[
+    let mut bytes = header(session, 4_194_305);
+    for cmd in cmds {
+        bytes.extend(command(session, &cmd));
+    }
+    fs::write(dir.join(format!("{session}.spool")), bytes).unwrap();
+}
+
+/// The first record of a bash session whose shell is process `pid`.
+pub(crate) fn header(session: &str, pid: u32) -> Vec<u8> {
+    let hostname = rustix::system::uname().nodename().to_owned().into_bytes();
+    let pid = pid.to_string();
+    record(&[
         b"H1",
         session.as_bytes(),
         b"bash",
         b"5.2",
-        b"4194305",
+        pid.as_bytes(),
         &hostname,
-    ]);
-    for cmd in cmds {
-        let start = CLOCK.fetch_add(1, Ordering::Relaxed).to_string();
-        let cmd = format!("={cmd}");
-        let fields: [&[u8]; 7] = [
-            b"C1",
-            session.as_bytes(),
-            start.as_bytes(),
-            b"5",
-            b"0",
-            b"/tmp",
-            cmd.as_bytes(),
-        ];
-        bytes.extend(record(&fields));
-    }
-    fs::write(dir.join(format!("{session}.spool")), bytes).unwrap();
+    ])
+}
+
+/// One whole command.
+pub(crate) fn command(session: &str, cmd: &str) -> Vec<u8> {
+    let start = CLOCK.fetch_add(1, Ordering::Relaxed).to_string();
+    let cmd = format!("={cmd}");
+    record(&[
+        b"C1",
+        session.as_bytes(),
+        start.as_bytes(),
+        b"5",
+        b"0",
+        b"/tmp",
+        cmd.as_bytes(),
+    ])
 }
 
 pub(crate) fn succeeded(output: Output) -> String {

@@ -1,0 +1,146 @@
+//! atuin's `history.db`, read while atuin may be writing to it.
+//!
+//! atuin's own ids are kept and every field follows from its row alone, so that a history which
+//! atuin had synced to several machines is the same entries whichever of them imports it.
+
+use std::path::Path;
+
+use bstr::BString;
+use rusqlite::Row;
+use rustory_core::{Entry, EntryId, Extra, Timestamp};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::Format;
+use super::known::Known;
+use super::report::Report;
+use super::run::{self, Run, Stop};
+use crate::error::CommandError;
+
+/// Imports a database of atuin.
+pub(super) fn import(run: &mut Run<'_>, path: &Path) -> Result<Report, CommandError> {
+    let conn = run::foreign_database(path)?;
+    run.drain()?;
+    let mut report = Report::new(Format::Atuin, path);
+    let foreign = |err: rusqlite::Error| run::foreign_error(path, &err);
+    let columns = run::columns(&conn, "history").map_err(foreign)?;
+    let sql = query(&columns).ok_or_else(|| {
+        CommandError::failed(format!(
+            "`{}` is no history database of atuin",
+            path.display()
+        ))
+    })?;
+    let mut query = conn.prepare(&sql).map_err(foreign)?;
+    let mut rows = query.query([]).map_err(foreign)?;
+    let mut known = run::known_of(run, &["hishtory"])?;
+    let (ctx, hostname) = (run.ctx, run.hostname.clone());
+    let mut number = 0;
+    run.in_batches(
+        &mut report,
+        &mut known,
+        |known: &mut Known, writer, report| {
+            let Some(row) = rows.next().map_err(|err| Stop::Source(foreign(err)))? else {
+                return Ok(false);
+            };
+            number += 1;
+            let deleted: bool = row.get(8).unwrap_or(false);
+            if deleted {
+                report.skipped.deleted += 1;
+                return Ok(true);
+            }
+            let entry = match entry(row) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => {
+                    report.unreadable(number, "its time is out of range");
+                    return Ok(true);
+                }
+                Err(err) => {
+                    report.unreadable(number, err);
+                    return Ok(true);
+                }
+            };
+            if let Some(skip) = Run::rules_skip(ctx, &entry.cmd, &entry.cwd) {
+                report.skip(skip);
+            } else if let Err(err) = entry.validate() {
+                report.unreadable(number, err);
+            } else if entry.hostname == hostname {
+                run::insert_unless_known(writer, &entry, known, report)?;
+            } else {
+                run::insert(writer, &entry, report)?;
+            }
+            Ok(true)
+        },
+        |_, _, _| Ok(()),
+    )?;
+    Ok(report)
+}
+
+/// `None`: the table is not there, or not atuin's. Columns that some versions lack are empty.
+fn query(columns: &[String]) -> Option<String> {
+    let has = |name: &str| columns.iter().any(|column| column == name);
+    let all = [
+        "id",
+        "timestamp",
+        "duration",
+        "exit",
+        "command",
+        "cwd",
+        "session",
+        "hostname",
+    ];
+    if !all.iter().all(|name| has(name)) {
+        return None;
+    }
+    let deleted = if has("deleted_at") {
+        "deleted_at IS NOT NULL"
+    } else {
+        "0"
+    };
+    let shell = if has("shell") { "shell" } else { "NULL" };
+    Some(format!(
+        "SELECT id, timestamp, duration, exit, command, cwd, session, hostname, {deleted}, {shell}
+         FROM history ORDER BY timestamp, id"
+    ))
+}
+
+/// What atuin writes for a directory that it does not know.
+const UNKNOWN_CWD: &[u8] = b"unknown";
+
+/// `None`: the time is out of range.
+fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
+    let nanos: i64 = row.get(1)?;
+    let duration: i64 = row.get(2)?;
+    let exit: i64 = row.get(3)?;
+    let cwd = run::text_bytes(row, 5)?;
+    let host_user = run::label(row, 7)?;
+    let (host, user) = host_user.split_once(':').unwrap_or((&host_user, ""));
+    let Some(ts) = Timestamp::from_micros(nanos.div_euclid(1_000)) else {
+        return Ok(None);
+    };
+    Ok(Some(Entry {
+        id: id(&run::label(row, 0)?, ts),
+        device_id: format!("atuin:{host}"),
+        user_id: user.to_owned(),
+        ts,
+        cmd: BString::from(run::text_bytes(row, 4)?),
+        cwd: BString::from(if cwd == UNKNOWN_CWD { Vec::new() } else { cwd }),
+        // -1: it did not end, or came into atuin by an import.
+        exit_code: (exit != -1).then_some(exit),
+        duration_ms: u64::try_from(duration)
+            .ok()
+            .filter(|&nanos| nanos > 0)
+            .map(|nanos| nanos / 1_000_000),
+        shell: run::label(row, 9)?,
+        hostname: host.to_owned(),
+        version: String::new(),
+        device_seq: None,
+        session: run::label(row, 6)?,
+        extra: Extra::new(),
+    }))
+}
+
+/// atuin's own id; its first versions had some that are no UUIDs.
+fn id(text: &str, ts: Timestamp) -> EntryId {
+    text.parse().unwrap_or_else(|_| {
+        EntryId::from_time_and_hash(ts, xxh3_128(format!("atuin\0{text}").as_bytes()))
+    })
+}
