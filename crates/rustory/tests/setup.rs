@@ -76,6 +76,22 @@ fn a_fresh_home_gets_everything_and_a_second_run_changes_nothing() {
 }
 
 #[test]
+fn the_history_that_is_there_is_taken_over_once() {
+    let home = Home::new();
+    fs::write(
+        home.path().join(".bash_history"),
+        "#1700000000\ngit status\n#1700000001\nmake\n",
+    )
+    .unwrap();
+    let told = || String::from_utf8(home.rr(["setup", "--yes"]).output().unwrap().stdout).unwrap();
+    let said = told();
+    assert!(said.contains("2 new"), "{said}");
+    let said = told();
+    assert!(said.contains("0 new, 2 known"), "{said}");
+    assert_eq!(home.cmds(), ["git status", "make"]);
+}
+
+#[test]
 fn undo_leaves_the_home_as_it_was_but_for_the_history() {
     let home = Home::new();
     let bashrc = "alias ll='ls -l'\n# no end of line";

@@ -46,6 +46,17 @@ fn parse_what(text: &str) -> Result<What, String> {
         .map_err(|_| "expected auto, bash, zsh, fish, atuin, hishtory or jsonl".to_owned())
 }
 
+/// What `rr setup` does: everything that is found.
+pub(crate) fn auto(ctx: &Ctx) -> Result<(), CommandError> {
+    let args = Args {
+        what: What::Auto,
+        path: None,
+        dry_run: false,
+        json: false,
+    };
+    run(args, ctx)
+}
+
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let sources = sources(&args)?;
     let mut out = Output::new();

@@ -195,6 +195,11 @@ impl<'a> Setup<'a> {
             say("+ existing history would be imported (`rr import auto --dry-run` counts it)");
             return Ok(());
         }
+        // A history that can't be read keeps nobody from recording.
+        if let Err(err) = crate::cmd::import::auto(self.ctx) {
+            crate::error::report(&err);
+            say("  `rr import auto` tries again");
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What an import came to, for people and for programs.
 
+use crate::ui::grouped;
 use std::path::{Path, PathBuf};
 
 use rustory_core::rules::Skip;
@@ -141,19 +142,6 @@ pub(super) fn shown_path(path: &Path, home: &Path) -> String {
     }
 }
 
-/// `1,234,567`
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,17 +164,5 @@ mod tests {
             "zsh: 12,345 new (not written), 100 known, 3 skipped (2 hidden, 1 unreadable) from \
              ~/.zsh_history"
         );
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (number, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(grouped(number), expected);
-        }
     }
 }
