@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     filter: FilterArgs,
     /// At most this many, the newest ones; `all` for no limit
-    #[arg(short = 'n', long, value_name = "N", default_value = "1000", value_parser = parse_limit)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "1000", value_parser = parse_limit, allow_hyphen_values = true)]
     limit: Limit,
     /// One JSON object a line
     #[arg(long)]
