@@ -15,11 +15,16 @@
 //! | `C1` | session, start, duration, exit code, directory, command: one whole command |
 //! | `S1` | session, start, directory, command: a command has started |
 //! | `E1` | session, duration, exit code: the command of the `S1` before has ended |
+//! | `L1` | session, first start, start, duration, exit code, directory, since, listing: what ran between two prompts of bash |
 //!
 //! start: microseconds since 1970, empty when not known; duration: milliseconds, empty when not
-//! known. The command begins with a letter for its form: `=` the text itself; `h` what bash's
-//! `history 1` printed (number, text, newline); `t` the same under `HISTTIMEFORMAT='%s '`, which
-//! puts the start in seconds before the text.
+//! known. A command begins with a letter for its form; there is one so far, `=`, the text itself.
+//!
+//! listing: what bash's `history N` printed under a `HISTTIMEFORMAT` of RS `%s` RS, so that each
+//! line begins with its number, a star if it was edited, and its time in seconds between marks
+//! that nobody types. Start, duration and exit code are of the last line; the others, typed or
+//! pasted ahead of it, have neither. If `since` is not empty, the last line counts only if it is
+//! from after that second: bash could not tell whether it is new.
 
 use bstr::{BString, ByteSlice as _};
 
@@ -109,9 +114,10 @@ pub fn drain(bytes: &[u8], from: usize, header: &Header, session_over: bool) -> 
                 let (start, end) = (from + start, from + end);
                 match record {
                     Record::Header(_) => {}
-                    Record::Command(typed) => {
+                    Record::Commands(typed) => {
                         flush(&mut running, &mut drained.typed);
-                        drained.typed.push(with_header(typed, header));
+                        let typed = typed.into_iter().map(|typed| with_header(typed, header));
+                        drained.typed.extend(typed);
                     }
                     Record::Start(typed) => {
                         flush(&mut running, &mut drained.typed);
@@ -168,7 +174,7 @@ fn with_header(mut typed: Typed, header: &Header) -> Typed {
 
 enum Record {
     Header(Header),
-    Command(Typed),
+    Commands(Vec<Typed>),
     Start(Typed),
     End {
         duration_ms: Option<u64>,
@@ -249,12 +255,20 @@ fn parse(body: &[u8]) -> Record {
         })),
         (b"C1", [session, start, duration, exit, cwd, cmd]) => {
             typed(session, start, cwd, cmd).map(|typed| {
-                Record::Command(Typed {
+                Record::Commands(vec![Typed {
                     duration_ms: number(duration),
                     exit_code: number(exit),
                     ..typed
-                })
+                }])
             })
+        }
+        (b"L1", [session, first, start, duration, exit, cwd, since, listing]) => {
+            let last = Typed {
+                duration_ms: number(duration),
+                exit_code: number(exit),
+                ..typed_at(session, micros(start), cwd)
+            };
+            Some(Record::Commands(listed(last, micros(first), number(since), listing)))
         }
         (b"S1", [session, start, cwd, cmd]) => typed(session, start, cwd, cmd).map(Record::Start),
         (b"E1", [_session, duration, exit]) => Some(Record::End {
@@ -267,50 +281,118 @@ fn parse(body: &[u8]) -> Record {
 }
 
 fn typed(session: &[u8], start: &[u8], cwd: &[u8], cmd: &[u8]) -> Option<Typed> {
-    let (cmd, listed_start) = command(cmd)?;
     Some(Typed {
-        session: text(session),
-        shell: String::new(),
-        hostname: String::new(),
-        start: number(start)
-            .and_then(Timestamp::from_micros)
-            .or(listed_start),
-        duration_ms: None,
-        exit_code: None,
-        cwd: cwd.into(),
-        cmd,
+        cmd: cmd.strip_prefix(b"=")?.into(),
+        ..typed_at(session, micros(start), cwd)
     })
 }
 
-/// Takes the command out of its form; `None` for a form that this version does not know.
-fn command(field: &[u8]) -> Option<(BString, Option<Timestamp>)> {
-    match field.split_first()? {
-        (b'=', text) => Some((text.into(), None)),
-        (b'h', listed) => Some((without_number(listed)?.into(), None)),
-        (b't', listed) => {
-            let listed = without_number(listed)?;
-            let (secs, text) = listed.split_once_str(" ")?;
-            let start = number(secs).and_then(Timestamp::from_secs);
-            Some((text.into(), start))
-        }
-        _ => None,
+fn typed_at(session: &[u8], start: Option<Timestamp>, cwd: &[u8]) -> Typed {
+    Typed {
+        session: text(session),
+        shell: String::new(),
+        hostname: String::new(),
+        start,
+        duration_ms: None,
+        exit_code: None,
+        cwd: cwd.into(),
+        cmd: BString::default(),
     }
 }
 
-/// `  123* text\n` as `history 1` prints it: the number, a star for an edited line, two blanks.
-fn without_number(listed: &[u8]) -> Option<&[u8]> {
-    let listed = listed.strip_suffix(b"\n").unwrap_or(listed);
-    let listed = listed.trim_ascii_start();
-    let digits = listed
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    if digits == 0 {
-        return None;
+/// The commands of a listing. `last` is what is known of its last line, `first` the start of its
+/// first one.
+fn listed(
+    last: Typed,
+    first: Option<Timestamp>,
+    since: Option<i64>,
+    listing: &[u8],
+) -> Vec<Typed> {
+    let lines = listing_lines(listing);
+    // An empty listing is what a shell without history prints.
+    let Some((newest, older)) = lines.split_last() else {
+        return Vec::new();
+    };
+    if since.is_some_and(|since| newest.secs.is_none_or(|secs| secs <= since)) {
+        return Vec::new();
     }
-    let rest = &listed[digits..];
+    let last = Typed {
+        start: last.start.or(newest.start()),
+        cmd: newest.cmd.into(),
+        ..last
+    };
+    let mut earliest = first;
+    let mut typed: Vec<Typed> = Vec::with_capacity(lines.len());
+    for line in older {
+        // Whole seconds would sort a line before the prompt it was typed at.
+        let start = match earliest {
+            Some(earliest) => Some(line.start().unwrap_or(earliest).max(earliest)),
+            None => line.start(),
+        };
+        let start = start.map(|start| last.start.map_or(start, |end| start.min(end)));
+        earliest = start.map(|start| start.saturating_add_micros(1));
+        typed.push(Typed {
+            start,
+            duration_ms: None,
+            exit_code: None,
+            cmd: line.cmd.into(),
+            ..last.clone()
+        });
+    }
+    typed.push(last);
+    typed
+}
+
+/// One command of a listing.
+#[derive(Debug, PartialEq, Eq)]
+struct Line<'a> {
+    secs: Option<i64>,
+    cmd: &'a [u8],
+}
+
+impl Line<'_> {
+    fn start(&self) -> Option<Timestamp> {
+        self.secs.and_then(Timestamp::from_secs)
+    }
+}
+
+/// Cuts a listing where its lines begin; a command of several lines has no mark in them.
+fn listing_lines(listing: &[u8]) -> Vec<Line<'_>> {
+    let heads: Vec<(usize, usize, Option<i64>)> = std::iter::once(0)
+        .chain(memchr::memchr_iter(b'\n', listing).map(|newline| newline + 1))
+        .filter_map(|at| listing_head(&listing[at..]).map(|(len, secs)| (at, at + len, secs)))
+        .collect();
+    let ends = heads.iter().skip(1).map(|head| head.0);
+    heads
+        .iter()
+        .zip(ends.chain([listing.len()]))
+        .map(|(&(_, text, secs), end)| Line {
+            secs,
+            // bash keeps the newline behind a here-document, and `history` adds one.
+            cmd: listing[text..end].trim_end_with(|c| c == '\n').as_bytes(),
+        })
+        .collect()
+}
+
+/// `  123* RS 1700000000 RS`: its length and the seconds, if `line` begins like this.
+fn listing_head(line: &[u8]) -> Option<(usize, Option<i64>)> {
+    let rest = line.trim_ascii_start();
+    let rest = &rest[digits(rest)?..];
     let rest = rest.strip_prefix(b"*").or(rest.strip_prefix(b" "))?;
-    rest.strip_prefix(b" ")
+    let rest = rest.strip_prefix(b" \x1e")?;
+    let len = digits(rest)?;
+    let text = rest[len..].strip_prefix(b"\x1e")?;
+    Some((line.len() - text.len(), number(&rest[..len])))
+}
+
+/// How many digits `bytes` begins with, if any.
+fn digits(bytes: &[u8]) -> Option<usize> {
+    let len = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    (len > 0).then_some(len)
+}
+
+fn micros(field: &[u8]) -> Option<Timestamp> {
+    number(field).and_then(Timestamp::from_micros)
 }
 
 fn text(field: &[u8]) -> String {
@@ -350,7 +432,7 @@ mod tests {
                 b"1010",
                 b"7",
                 b"/tmp",
-                b"h  501  a\n b\n",
+                b"=a\n b",
             ]),
         ]
         .concat();
@@ -418,22 +500,81 @@ mod tests {
         }
     }
 
+    fn listing(texts: &[&str]) -> String {
+        let lines = texts.iter().enumerate();
+        lines
+            .map(|(i, text)| format!("{:5}  \x1e{}\x1e{text}\n", 9 + i, 1_700_000_000 + i))
+            .collect()
+    }
+
+    fn drain_listing(first: &str, start: &str, since: &str, listing: &str) -> Vec<Typed> {
+        let fields = ["L1", "s1", first, start, "5", "3", "/tmp", since, listing];
+        let bytes = record(&fields.map(str::as_bytes));
+        let drained = drain_all(&bytes, false);
+        assert!(drained.damaged.is_empty());
+        drained.typed
+    }
+
     #[test]
-    fn history_listings_lose_number_and_star_only() {
+    fn listings_lose_numbers_stars_and_times_only() {
         for (listed, expect) in [
-            ("h    1  ls", "ls"),
-            ("h12345  ls -l  \n", "ls -l  "),
-            ("h 7*  edited", " edited"),
-            ("h    9    indented", "  indented"),
-            ("h    9  5 apples", "5 apples"),
+            ("    1  \x1e1700000000\x1els\n", "ls"),
+            ("12345  \x1e1700000000\x1els -l  \n", "ls -l  "),
+            ("    7* \x1e1700000000\x1eedited\n", "edited"),
+            ("    9  \x1e1700000000\x1e  indented", "  indented"),
+            ("    9  \x1e1700000000\x1ea\n   10  b\n", "a\n   10  b"),
+            ("    9  \x1e1700000000\x1ecat <<X\na\nX\n\n", "cat <<X\na\nX"),
         ] {
-            let (cmd, _) = command(listed.as_bytes()).unwrap();
-            assert_eq!(cmd, expect, "{listed:?}");
+            let typed = drain_listing("", "1", "", listed);
+            assert_eq!(typed.len(), 1);
+            assert_eq!(typed[0].cmd, expect, "{listed:?}");
         }
-        let (cmd, start) = command(b"t   3  1700000000 ls -l\n").unwrap();
-        assert_eq!(cmd, "ls -l");
-        assert_eq!(start, Timestamp::from_secs(1_700_000_000));
-        assert!(command(b"?x").is_none());
+    }
+
+    #[test]
+    fn only_the_last_line_of_a_listing_has_an_end() {
+        let (first, start) = ("1700000000500000", "1700000003000000");
+        let typed = drain_listing(first, start, "", &listing(&["a", "b\nb", "c"]));
+        let seen: Vec<_> = typed
+            .iter()
+            .map(|t| (t.cmd.to_string(), t.start.unwrap().as_micros(), t.exit_code))
+            .collect();
+        let expect = [
+            ("a".to_owned(), 1_700_000_000_500_000, None),
+            ("b\nb".to_owned(), 1_700_000_001_000_000, None),
+            ("c".to_owned(), 1_700_000_003_000_000, Some(3)),
+        ];
+        assert_eq!(seen, expect);
+        assert_eq!(typed[2].duration_ms, Some(5));
+    }
+
+    #[test]
+    fn lines_pasted_within_a_second_keep_their_order() {
+        let (first, start) = ("1700000005000000", "1700000005000900");
+        let typed = drain_listing(first, start, "", &listing(&["a", "b", "c", "d"]));
+        let starts: Vec<_> = typed.iter().map(|t| t.start).collect();
+        assert!(starts.is_sorted());
+        assert!(starts[0] < starts[1] && starts[1] < starts[2] && starts[2] < starts[3]);
+        assert_eq!(starts[0], Timestamp::from_micros(1_700_000_005_000_000));
+    }
+
+    #[test]
+    fn without_a_clock_the_listing_tells_the_time() {
+        let typed = drain_listing("", "", "", &listing(&["a"]));
+        assert_eq!(typed[0].start, Timestamp::from_secs(1_700_000_000));
+    }
+
+    #[test]
+    fn an_old_line_is_not_taken_for_a_new_one() {
+        for (since, expect) in [("1699999999", 1), ("1700000000", 0), ("1700000001", 0)] {
+            let typed = drain_listing("1", "1", since, &listing(&["a"]));
+            assert_eq!(typed.len(), expect, "since {since}");
+        }
+    }
+
+    #[test]
+    fn a_shell_without_history_lists_nothing_and_that_is_no_damage() {
+        assert!(drain_listing("1", "1", "", "").is_empty());
     }
 
     #[test]

@@ -1,0 +1,20 @@
+//! The shell contract of `shell/README.md`, in real shells in a pseudo-terminal.
+//!
+//! Every test runs for bash and for zsh, unless its line concerns one of them. `RUSTORY_TEST_BASH`
+//! and `RUSTORY_TEST_ZSH` name other shells to run it with, such as a bash 3.2.
+
+#[path = "shell/session.rs"]
+mod session;
+
+#[path = "shell/capture.rs"]
+mod capture;
+#[path = "shell/coexistence.rs"]
+mod coexistence;
+#[path = "shell/end_to_end.rs"]
+mod end_to_end;
+#[path = "shell/history_rules.rs"]
+mod history_rules;
+#[path = "shell/trouble.rs"]
+mod trouble;
+#[path = "shell/widget.rs"]
+mod widget;
