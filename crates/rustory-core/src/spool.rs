@@ -268,7 +268,12 @@ fn parse(body: &[u8]) -> Record {
                 exit_code: number(exit),
                 ..typed_at(session, micros(start), cwd)
             };
-            Some(Record::Commands(listed(last, micros(first), number(since), listing)))
+            Some(Record::Commands(listed(
+                last,
+                micros(first),
+                number(since),
+                listing,
+            )))
         }
         (b"S1", [session, start, cwd, cmd]) => typed(session, start, cwd, cmd).map(Record::Start),
         (b"E1", [_session, duration, exit]) => Some(Record::End {
@@ -302,12 +307,7 @@ fn typed_at(session: &[u8], start: Option<Timestamp>, cwd: &[u8]) -> Typed {
 
 /// The commands of a listing. `last` is what is known of its last line, `first` the start of its
 /// first one.
-fn listed(
-    last: Typed,
-    first: Option<Timestamp>,
-    since: Option<i64>,
-    listing: &[u8],
-) -> Vec<Typed> {
+fn listed(last: Typed, first: Option<Timestamp>, since: Option<i64>, listing: &[u8]) -> Vec<Typed> {
     let lines = listing_lines(listing);
     // An empty listing is what a shell without history prints.
     let Some((newest, older)) = lines.split_last() else {
@@ -523,7 +523,10 @@ mod tests {
             ("    7* \x1e1700000000\x1eedited\n", "edited"),
             ("    9  \x1e1700000000\x1e  indented", "  indented"),
             ("    9  \x1e1700000000\x1ea\n   10  b\n", "a\n   10  b"),
-            ("    9  \x1e1700000000\x1ecat <<X\na\nX\n\n", "cat <<X\na\nX"),
+            (
+                "    9  \x1e1700000000\x1ecat <<X\na\nX\n\n",
+                "cat <<X\na\nX",
+            ),
         ] {
             let typed = drain_listing("", "1", "", listed);
             assert_eq!(typed.len(), 1);

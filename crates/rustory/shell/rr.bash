@@ -29,8 +29,9 @@ __rr_version=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
 # Leaves `$?` as it was, and `$_` where it is given as "$1" (needed up to bash 5.0, where all
 # entries share one string). Under `set -e` it returns 0: a status would end the shell.
 __rr_precmd() {
-    \builtin local __rr_ec=$? __rr_now=${EPOCHREALTIME-} __rr_number=$HISTCMD
-    \builtin local __rr_status=$__rr_ec __rr_count=$((__rr_number - __rr_last))
+    # Quoted: behind \builtin, `local` splits what it is given by IFS.
+    \builtin local __rr_ec="$?" __rr_now="${EPOCHREALTIME-}" __rr_number="$HISTCMD"
+    \builtin local __rr_status="$__rr_ec" __rr_count="$((__rr_number - __rr_last))"
     \builtin local __rr_start='' __rr_ms='' __rr_since=''
     if [[ $__rr_history == off ]]; then
         __rr_count=0
@@ -87,7 +88,7 @@ __rr_append() {
 
 # The last entry of PROMPT_COMMAND: notes how the next line will be read.
 __rr_ready() {
-    \builtin local __rr_ec=$?
+    \builtin local __rr_ec="$?"
     __rr_last=$HISTCMD __rr_cwd=$PWD __rr_t0=0 __rr_t1=0 __rr_timed=0 __rr_before=$__rr_ec
     # all: whatever runs is the last line of the history. moves: a repetition moves up and keeps
     # the number. some: lines may be missing, and an unchanged number tells nothing.
@@ -102,6 +103,7 @@ __rr_ready() {
         __rr_history=some
     fi
     __rr_hook_ps0
+    [[ ${PROMPT_COMMAND[*]-} == "$__rr_hooked" ]] || __rr_hook
     [[ $- == *e* ]] || \builtin return "$__rr_ec"
     \builtin return 0
 } 2>/dev/null
@@ -118,16 +120,17 @@ __rr_clock() {
 # --- The spool file --------------------------------------------------------------------------
 
 # Creates this shell's spool file, readable by its owner alone. The one fork: at load time, and
-# when the file has vanished, at most every ten seconds.
+# when the file has vanished; where that fails, it is tried again after ten seconds.
 __rr_create() {
     [[ -d $__rr_dir ]] || \builtin return 1
     ((SECONDS >= __rr_retry || SECONDS < __rr_retry - 10)) || \builtin return 1
-    __rr_retry=$((SECONDS + 10))
     (
         \builtin umask 077
         \builtin printf '\0\036H1\0%s\0bash\0%s\0%s\0%s\0\037' "$__rr_session" \
             "$BASH_VERSION" "$$" "$HOSTNAME" >>"$__rr_spool"
-    )
+    ) && \builtin return 0
+    __rr_retry=$((SECONDS + 10))
+    \builtin return 1
 } 2>/dev/null
 
 # The clock and the process id make the session's name; two shells of one tick differ by RANDOM.

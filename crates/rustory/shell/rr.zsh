@@ -11,7 +11,7 @@
 
 if [[ -o interactive ]]; then
 
-typeset -g __rr_bin=@RR@ __rr_dir=@SPOOL@
+\builtin typeset -g __rr_bin=@RR@ __rr_dir=@SPOOL@
 
 # --- What runs around every command ------------------------------------------------------------
 
@@ -61,21 +61,27 @@ __rr_now() {
 
 # Appends one record: kind and fields.
 __rr_append() {
-    { \builtin print -rn -- $'\0\x1e'"${(pj:\0:)@}"$'\0\x1f' } 2>/dev/null >>| $__rr_spool
+    # Two pairs of braces: zsh tells on the outer stderr what it cannot open.
+    {
+        {
+            \builtin print -rn -- $'\0\x1e'"${(pj:\0:)@}"$'\0\x1f'
+        } >>| $__rr_spool
+    } 2>/dev/null
 }
 
 # --- The spool file ----------------------------------------------------------------------------
 
 # Creates this shell's spool file, readable by its owner alone. The one fork: at load time, and
-# when the file has vanished, at most every ten seconds.
+# when the file has vanished; where that fails, it is tried again after ten seconds.
 __rr_create() {
     [[ -d $__rr_dir ]] || \builtin return 1
     (( SECONDS >= __rr_retry || SECONDS < __rr_retry - 10 )) || \builtin return 1
-    (( __rr_retry = SECONDS + 10 ))
     (
         \builtin umask 077
         __rr_append H1 "$__rr_session" zsh "$ZSH_VERSION" $$ "$HOST"
-    ) 2>/dev/null
+    ) && \builtin return 0
+    (( __rr_retry = SECONDS + 10 ))
+    \builtin return 1
 }
 
 # --- ctrl+r ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 use rustory_testkit::key;
 
-use crate::session::{Home, Rc, SHELLS, Session, Shell, check, cmds, exits};
+use crate::session::{Home, Rc, SHELLS, Session, Shell, check, cmds, current_line, exits};
 
 #[test]
 fn what_was_typed_is_what_is_stored() {
@@ -41,7 +41,11 @@ fn lines_of_one_command_stay_together() {
             session.terminal.send(lines[..2].join("\r") + "\r");
             session.run(lines[2]);
         }
-        let expect = ["cat <<X >/dev/null\na  b\nX", ": 'one\ntwo\nthree'", ": \"\n\n\""];
+        let expect = [
+            "cat <<X >/dev/null\na  b\nX",
+            ": 'one\ntwo\nthree'",
+            ": \"\n\n\"",
+        ];
         assert_eq!(cmds(&home), expect, "{shell:?}");
     }
 }
@@ -67,9 +71,17 @@ fn the_exit_status_is_kept() {
     for shell in SHELLS {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
-        session.run_all(&["true", "false", "(exit 7)", "no-such-command", "true | false"]);
+        session.run_all(&[
+            "true",
+            "false",
+            "(exit 7)",
+            "no-such-command",
+            "true | false",
+        ]);
         let prompts = session.prompts();
-        session.terminal.send("echo waiting; sleep 100\r");
+        session
+            .terminal
+            .send("sh -c 'echo waiting; exec sleep 100'\r");
         session.terminal.wait_for("the sleep", |screen| {
             screen.contents().contains("\nwaiting")
         });
@@ -86,7 +98,13 @@ fn a_command_belongs_to_the_directory_it_was_typed_in() {
     for shell in SHELLS {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
-        session.run_all(&["mkdir 'a b'", "cd 'a b'", ": there", "cd ..; cd /", ": root"]);
+        session.run_all(&[
+            "mkdir 'a b'",
+            "cd 'a b'",
+            ": there",
+            "cd ..; cd /",
+            ": root",
+        ]);
         let there = home.path().join("a b");
         let dirs: Vec<_> = home.spooled().into_iter().map(|t| t.cwd).collect();
         let (home, there) = (home.path().to_str().unwrap(), there.to_str().unwrap());
@@ -102,12 +120,24 @@ fn nothing_is_kept_of_what_did_not_run() {
         home.write(".zsh_history", ": last week\n");
         let mut session = Session::start(shell, &home);
         session.run("");
-        for given_up in ["", ": half a line", "for i in 1 2\r"] {
+        // Keys, and what the cursor's line shows then: only when it does, is the line editor there
+        // to get the signal.
+        for (keys, shown) in [
+            (&["x", key::BACKSPACE][..], "$"),
+            (&[": half a line"], "$ : half a line"),
+            (&["for i in 1 2\r"], ">"),
+        ] {
             let prompts = session.prompts();
-            session.terminal.send(given_up);
-            session.terminal.wait_for("the line", |screen| {
-                given_up.is_empty() || screen.contents().contains(given_up.trim_end())
-            });
+            for typed in keys {
+                let before = session.terminal.output_len();
+                session.terminal.send(typed);
+                session
+                    .terminal
+                    .wait_for_output("an echo", |output| output.len() > before);
+            }
+            session
+                .terminal
+                .wait_for(shown, |screen| current_line(screen) == shown);
             session.terminal.send(key::ctrl('c'));
             session.wait_for_prompts(prompts + 1);
         }
@@ -171,7 +201,10 @@ fn start_and_duration_are_those_of_the_command() {
         let duration = i64::try_from(typed.duration_ms.unwrap()).unwrap();
         assert!(duration >= 300, "{shell:?}: {duration}");
         // What the command did not take, the prompt hook and the terminal took.
-        assert!(duration <= (after - before) / 1_000 - 200, "{shell:?}: {duration}");
+        assert!(
+            duration <= (after - before) / 1_000 - 200,
+            "{shell:?}: {duration}"
+        );
     }
 }
 
@@ -197,9 +230,9 @@ fn a_command_whose_terminal_dies_is_kept_by_zsh() {
     let home = Home::new(Rc::default());
     let mut session = Session::start(Shell::Zsh, &home);
     session.terminal.send("echo waiting; sleep 100\r");
-    session
-        .terminal
-        .wait_for("the sleep", |screen| screen.contents().contains("\nwaiting"));
+    session.terminal.wait_for("the sleep", |screen| {
+        screen.contents().contains("\nwaiting")
+    });
     session.terminal.kill();
     let expect = [("echo waiting; sleep 100".to_owned(), None)];
     assert_eq!(exits(&home), expect);
@@ -207,7 +240,11 @@ fn a_command_whose_terminal_dies_is_kept_by_zsh() {
 
 #[test]
 fn prompt_shown_means_it_is_in_the_spool() {
-    check(Rc::default(), &[": 1", ": 2", ": 2", ": 3"], &[": 1", ": 2", ": 2", ": 3"]);
+    check(
+        Rc::default(),
+        &[": 1", ": 2", ": 2", ": 3"],
+        &[": 1", ": 2", ": 2", ": 3"],
+    );
 }
 
 fn now() -> i64 {
