@@ -346,43 +346,59 @@ fn listed(last: Typed, first: Option<Timestamp>, since: Option<i64>, listing: &[
 /// One command of a listing.
 #[derive(Debug, PartialEq, Eq)]
 struct Line<'a> {
+    number: i64,
     secs: Option<i64>,
     cmd: &'a [u8],
 }
 
 impl Line<'_> {
+    /// Whole seconds, and the line's number in place of microseconds, so that lines of one second
+    /// keep their order.
     fn start(&self) -> Option<Timestamp> {
-        self.secs.and_then(Timestamp::from_secs)
+        let start = self.secs.and_then(Timestamp::from_secs)?;
+        Some(start.saturating_add_micros(self.number % 1_000_000))
     }
 }
 
 /// Cuts a listing where its lines begin; a command of several lines has no mark in them.
 fn listing_lines(listing: &[u8]) -> Vec<Line<'_>> {
-    let heads: Vec<(usize, usize, Option<i64>)> = std::iter::once(0)
+    let heads: Vec<(usize, Head)> = std::iter::once(0)
         .chain(memchr::memchr_iter(b'\n', listing).map(|newline| newline + 1))
-        .filter_map(|at| listing_head(&listing[at..]).map(|(len, secs)| (at, at + len, secs)))
+        .filter_map(|at| listing_head(&listing[at..]).map(|head| (at, head)))
         .collect();
-    let ends = heads.iter().skip(1).map(|head| head.0);
+    let ends = heads.iter().skip(1).map(|(at, _)| *at);
     heads
         .iter()
         .zip(ends.chain([listing.len()]))
-        .map(|(&(_, text, secs), end)| Line {
-            secs,
+        .map(|((at, head), end)| (at + head.len, head, end))
+        .map(|(text, head, end)| Line {
+            number: head.number,
+            secs: head.secs,
             // bash keeps the newline behind a here-document, and `history` adds one.
             cmd: listing[text..end].trim_end_with(|c| c == '\n').as_bytes(),
         })
         .collect()
 }
 
-/// `  123* RS 1700000000 RS`: its length and the seconds, if `line` begins like this.
-fn listing_head(line: &[u8]) -> Option<(usize, Option<i64>)> {
+/// What stands before the text of a listed line: `  123* RS 1700000000 RS`.
+struct Head {
+    len: usize,
+    number: i64,
+    secs: Option<i64>,
+}
+
+fn listing_head(line: &[u8]) -> Option<Head> {
     let rest = line.trim_ascii_start();
-    let rest = &rest[digits(rest)?..];
+    let (count, rest) = rest.split_at(digits(rest)?);
     let rest = rest.strip_prefix(b"*").or(rest.strip_prefix(b" "))?;
     let rest = rest.strip_prefix(b" \x1e")?;
-    let len = digits(rest)?;
-    let text = rest[len..].strip_prefix(b"\x1e")?;
-    Some((line.len() - text.len(), number(&rest[..len])))
+    let (secs, rest) = rest.split_at(digits(rest)?);
+    let text = rest.strip_prefix(b"\x1e")?;
+    Some(Head {
+        len: line.len() - text.len(),
+        number: number(count)?,
+        secs: number(secs),
+    })
 }
 
 /// How many digits `bytes` begins with, if any.
@@ -544,7 +560,7 @@ mod tests {
             .collect();
         let expect = [
             ("a".to_owned(), 1_700_000_000_500_000, None),
-            ("b\nb".to_owned(), 1_700_000_001_000_000, None),
+            ("b\nb".to_owned(), 1_700_000_001_000_010, None),
             ("c".to_owned(), 1_700_000_003_000_000, Some(3)),
         ];
         assert_eq!(seen, expect);
@@ -563,8 +579,15 @@ mod tests {
 
     #[test]
     fn without_a_clock_the_listing_tells_the_time() {
-        let typed = drain_listing("", "", "", &listing(&["a"]));
-        assert_eq!(typed[0].start, Timestamp::from_secs(1_700_000_000));
+        let typed = drain_listing("", "", "", &listing(&["a", "b"]));
+        assert_eq!(
+            typed[0].start,
+            Timestamp::from_micros(1_700_000_000_000_009)
+        );
+        assert_eq!(
+            typed[1].start,
+            Timestamp::from_micros(1_700_000_001_000_010)
+        );
     }
 
     #[test]

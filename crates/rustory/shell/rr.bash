@@ -31,6 +31,7 @@ __rr_version=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
 __rr_precmd() {
     # Quoted: behind \builtin, `local` splits what it is given by IFS.
     \builtin local __rr_ec="$?" __rr_now="${EPOCHREALTIME-}" __rr_number="$HISTCMD"
+    ((__rr_version >= 501)) || __rr_number_of_next
     \builtin local __rr_status="$__rr_ec" __rr_count="$((__rr_number - __rr_last))"
     \builtin local __rr_start='' __rr_ms='' __rr_since=''
     if [[ $__rr_history == off ]]; then
@@ -88,8 +89,9 @@ __rr_append() {
 
 # The last entry of PROMPT_COMMAND: notes how the next line will be read.
 __rr_ready() {
-    \builtin local __rr_ec="$?"
-    __rr_last=$HISTCMD __rr_cwd=$PWD __rr_t0=0 __rr_t1=0 __rr_timed=0 __rr_before=$__rr_ec
+    \builtin local __rr_ec="$?" __rr_number="$HISTCMD"
+    ((__rr_version >= 501)) || __rr_number_of_next
+    __rr_last=$__rr_number __rr_cwd=$PWD __rr_t0=0 __rr_t1=0 __rr_timed=0 __rr_before=$__rr_ec
     # all: whatever runs is the last line of the history. moves: a repetition moves up and keeps
     # the number. some: lines may be missing, and an unchanged number tells nothing.
     if [[ :$SHELLOPTS: != *:history:* ]]; then
@@ -107,6 +109,20 @@ __rr_ready() {
     [[ $- == *e* ]] || \builtin return "$__rr_ec"
     \builtin return 0
 } 2>/dev/null
+
+# HISTCMD, for versions in which it is 1 within PROMPT_COMMAND, into `__rr_number`. The builtin has
+# no other way out than a file; it is empty again afterwards.
+__rr_number_of_next() {
+    \builtin local __rr_rest
+    __rr_number=0
+    if [[ -e $__rr_spool~ ]]; then
+        HISTTIMEFORMAT='' \builtin history 1 >|"$__rr_spool~" || :
+        IFS=' ' \builtin read -r __rr_number __rr_rest <"$__rr_spool~" || :
+        : >|"$__rr_spool~" || :
+    fi
+    __rr_number=${__rr_number%%[!0-9]*}
+    __rr_number=$((__rr_number + 1))
+}
 
 # Seconds since 1970, into `__rr_ready_at`.
 __rr_clock() {
@@ -126,6 +142,7 @@ __rr_create() {
     ((SECONDS >= __rr_retry || SECONDS < __rr_retry - 10)) || \builtin return 1
     (
         \builtin umask 077
+        ((__rr_version >= 501)) || : >>"$__rr_spool~"
         \builtin printf '\0\036H1\0%s\0bash\0%s\0%s\0%s\0\037' "$__rr_session" \
             "$BASH_VERSION" "$$" "$HOSTNAME" >>"$__rr_spool"
     ) && \builtin return 0
@@ -142,7 +159,7 @@ __rr_new_session() {
     fi
     \builtin printf -v __rr_session '%x-%x-%04x%04x' "$__rr_loaded" "$$" "$RANDOM" "$RANDOM"
     __rr_loaded=$((__rr_loaded - SECONDS))
-    __rr_last=0 __rr_n=0 __rr_t0=0 __rr_t1=0 __rr_timed=0 __rr_retry=0 __rr_before=0
+    __rr_last=0 __rr_n=0 __rr_t0=0 __rr_t1=0 __rr_timed=0 __rr_retry=0 __rr_before=0 __rr_tick=0
     # The first prompt records nothing: what is in the history by then was typed elsewhere.
     __rr_history=off __rr_cwd=$PWD __rr_ready_at='' __rr_hooked=''
     __rr_spool=$__rr_dir/$__rr_session.spool
@@ -260,7 +277,8 @@ __rr_bind() {
 if ((__rr_version >= 500)); then
     __rr_ps0='10#0${EPOCHREALTIME//[^0-9]/}'
 elif ((__rr_version >= 404)); then
-    __rr_ps0='\D{%s}000000'
+    # A count in place of what a second does not tell keeps commands in order.
+    __rr_ps0='\D{%s}000000+(__rr_tick=(__rr_tick+1)%1000000)'
 else
     __rr_ps0=
 fi

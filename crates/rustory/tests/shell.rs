@@ -3,6 +3,8 @@
 //! Every test runs for bash and for zsh, unless its line concerns one of them. `RUSTORY_TEST_BASH`
 //! and `RUSTORY_TEST_ZSH` name other shells to run it with, such as a bash 3.2.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+
 #[path = "shell/session.rs"]
 mod session;
 

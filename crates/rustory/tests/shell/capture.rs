@@ -2,7 +2,9 @@
 
 use rustory_testkit::key;
 
-use crate::session::{Home, Rc, SHELLS, Session, Shell, check, cmds, current_line, exits};
+use crate::session::{
+    Home, Rc, SHELLS, Session, Shell, check, cmds, current_line, eventually, exits,
+};
 
 #[test]
 fn what_was_typed_is_what_is_stored() {
@@ -24,6 +26,8 @@ fn what_was_typed_is_what_is_stored() {
         for text in texts {
             session.paste(text);
         }
+        // A line longer than the screen is drawn more than once, and its prompt with it.
+        eventually("all of them", || cmds(&home).len() > texts.len());
         assert_eq!(cmds(&home)[1..], texts, "{shell:?}");
     }
 }

@@ -35,6 +35,9 @@ fn later_hooks_still_see_the_commands_status() {
             "3 7 3",
         ),
     ] {
+        if after.contains('(') && shell.version() < 501 {
+            continue;
+        }
         let home = Home::new(Rc {
             before: &before,
             after,
@@ -223,6 +226,10 @@ fn an_rc_file_read_again_changes_nothing() {
         (Shell::Bash, ""),
         (Shell::Zsh, "precmd_functions=(other)"),
     ] {
+        if before.contains("${") && shell.version() < 501 {
+            // Read again, that line adds to PROMPT_COMMAND by itself.
+            continue;
+        }
         let home = Home::new(Rc {
             before: &format!("other() {{ :; }}; {before}"),
             after: "",

@@ -45,7 +45,7 @@ impl Shell {
     fn prompt(self) -> &'static str {
         match self {
             Shell::Bash => "PS1='\\[\\e]0;prompt\\a\\]$ ' PS2='> '\n",
-            Shell::Zsh => "PS1=$'%{\\e]0;prompt\\a%}$ ' PS2='> '\nunsetopt prompt_sp\n",
+            Shell::Zsh => "PS1=$'%{\\e]0;prompt\\a%}$ ' PS2='> '\nunsetopt prompt_sp notify\n",
         }
     }
 
@@ -172,7 +172,6 @@ pub(crate) fn rr() -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) terminal: Terminal,
-    pub(crate) shell: Shell,
 }
 
 impl Session {
@@ -192,7 +191,6 @@ impl Session {
             .home(home.path());
         let session = Session {
             terminal: change(program).start(),
-            shell,
         };
         session.wait_for_prompts(1);
         session
@@ -242,6 +240,18 @@ impl Session {
             .wait_for(&format!("the line {line:?}"), |screen| {
                 current_line(screen) == line.trim_end()
             });
+    }
+
+    /// Waits until the line editor takes keys again, with an empty line: a widget may draw the
+    /// prompt once more after it has ended.
+    #[track_caller]
+    pub(crate) fn settle(&mut self) {
+        self.terminal.send("x");
+        self.terminal.wait_for("the line editor", |screen| {
+            current_line(screen).ends_with('x')
+        });
+        self.terminal.send(key::ctrl('u'));
+        self.wait_for_line("");
     }
 
     /// Ends the shell.

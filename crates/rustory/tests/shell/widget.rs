@@ -146,13 +146,19 @@ fn a_choice_of_several_lines_arrives_with_its_newlines() {
         for choice in choices {
             home.write("choice", choice);
             home.write("line", "");
+            session.run("clear");
+            session.terminal.wait_for("a clear screen", |screen| {
+                screen.contents().trim_end() == "$" && screen.cursor_position() == (0, 2)
+            });
             session.terminal.send(key::ctrl('r'));
             session
                 .terminal
                 .wait_for("the choice", |screen| screen.cursor_position() != (0, 2));
             session.terminal.send(key::ctrl('g'));
-            crate::session::eventually("the line", || home.read("line") == choice);
-            session.run("clear");
+            crate::session::eventually(&format!("the line {choice:?}"), || {
+                home.read("line") == choice
+            });
+            session.settle();
         }
     }
 }
@@ -221,7 +227,9 @@ fn a_finder_that_hangs_can_be_interrupted() {
         session.terminal.wait_for("a prompt", |screen| {
             current_line(screen).starts_with(PROMPT.trim_end())
         });
-        session.terminal.send(key::ctrl('u'));
+        session.settle();
+        // bash before 5.1 may lose the first key after this.
+        session.run(":");
         session.run("echo alive");
         assert!(session.terminal.screen().contains("\nalive"), "{session:?}");
     }
@@ -239,6 +247,7 @@ fn what_the_widget_does_is_not_recorded() {
                 home.read("called").lines().count() == called
             });
         }
+        session.settle();
         session.run("");
         assert_eq!(cmds(&home).len(), before, "{shell:?}");
         session.run("(exit 6)");
