@@ -157,12 +157,15 @@ __rr_new_session() {
     else
         __rr_loaded=$(\command date +%s)
     fi
-    \builtin printf -v __rr_session '%x-%x-%04x%04x' "$__rr_loaded" "$$" "$RANDOM" "$RANDOM"
+    __rr_spool=''
+    while [[ -z $__rr_spool || -e $__rr_spool ]]; do
+        \builtin printf -v __rr_session '%x-%x-%04x%04x' "$__rr_loaded" "$$" "$RANDOM" "$RANDOM"
+        __rr_spool=$__rr_dir/$__rr_session.spool
+    done
     __rr_loaded=$((__rr_loaded - SECONDS))
     __rr_last=0 __rr_n=0 __rr_t0=0 __rr_t1=0 __rr_timed=0 __rr_retry=0 __rr_before=0 __rr_tick=0
     # The first prompt records nothing: what is in the history by then was typed elsewhere.
     __rr_history=off __rr_cwd=$PWD __rr_ready_at='' __rr_hooked=''
-    __rr_spool=$__rr_dir/$__rr_session.spool
     __rr_create || :
 }
 
@@ -170,8 +173,7 @@ __rr_new_session() {
 
 # Puts the hook around what is in PROMPT_COMMAND, at load time and whenever it was changed.
 __rr_hook() {
-    # shellcheck disable=SC2030,SC2031 # a trial that must not last
-    if ! (PROMPT_COMMAND='') 2>/dev/null; then
+    if __rr_is_readonly PROMPT_COMMAND; then
         __rr_hooked=${PROMPT_COMMAND[*]-}
         \builtin return 1
     fi
@@ -180,14 +182,20 @@ __rr_hook() {
     else
         __rr_hook_string
     fi
-    # shellcheck disable=SC2031
     __rr_hooked=${PROMPT_COMMAND[*]-}
+}
+
+# Asks, since an attempt to assign would end more than the attempt.
+__rr_is_readonly() {
+    \builtin local __rr_flags
+    __rr_flags=$(\builtin declare -p "$1" 2>/dev/null)
+    __rr_flags=${__rr_flags#declare -}
+    [[ ${__rr_flags%% *} == *r* ]]
 }
 
 # bash 5.1 keeps `$?`, `$_` and PIPESTATUS for each entry of an array.
 __rr_hook_array() {
     \builtin local __rr_entry __rr_top='' __rr_plain __rr_old
-    # shellcheck disable=SC2031
     __rr_old=(${PROMPT_COMMAND[@]+"${PROMPT_COMMAND[@]}"})
     PROMPT_COMMAND=("$__rr_first")
     for __rr_entry in ${__rr_old[@]+"${__rr_old[@]}"}; do
@@ -285,7 +293,7 @@ fi
 if [[ -n $__rr_ps0 ]]; then
     # shellcheck disable=SC2016
     __rr_ps0='${__rr_session:$((__rr_t0='$__rr_ps0',__rr_t1=__rr_t1?__rr_t1:__rr_t0,__rr_n=HISTCMD,0)):0}'
-    (PS0='') 2>/dev/null || __rr_ps0=
+    ! __rr_is_readonly PS0 || __rr_ps0=
 fi
 
 # Up to bash 5.0 PROMPT_COMMAND may be exported, and a shell without this hook inherits it: then

@@ -23,12 +23,14 @@ fn what_was_typed_is_what_is_stored() {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.run("set +H 2>/dev/null; unsetopt bang_hist 2>/dev/null");
+        // Very long lines take bash 3.2's line editor minutes.
+        let texts = &texts[..texts.len() - usize::from(shell.version() < 400)];
         for text in texts {
             session.paste(text);
         }
         // A line longer than the screen is drawn more than once, and its prompt with it.
         eventually("all of them", || cmds(&home).len() > texts.len());
-        assert_eq!(cmds(&home)[1..], texts, "{shell:?}");
+        assert_eq!(&cmds(&home)[1..], texts, "{shell:?}");
     }
 }
 
@@ -46,7 +48,11 @@ fn lines_of_one_command_stay_together() {
             session.run(lines[2]);
         }
         let expect = [
-            "cat <<X >/dev/null\na  b\nX",
+            match shell.version() {
+                // bash 3.2 itself keeps no more of it.
+                ..400 => "cat <<X >/dev/null",
+                _ => "cat <<X >/dev/null\na  b\nX",
+            },
             ": 'one\ntwo\nthree'",
             ": \"\n\n\"",
         ];
@@ -61,6 +67,7 @@ fn every_line_of_a_paste_is_kept() {
         let mut session = Session::start(shell, &home);
         session.paste(": one\n(exit 3)");
         session.run(": after");
+        eventually("the last", || cmds(&home).contains(&": after".to_owned()));
         let kept = exits(&home);
         let all: Vec<&str> = kept.iter().map(|(cmd, _)| cmd.as_str()).collect();
         assert_eq!(all.join("\n"), ": one\n(exit 3)\n: after", "{shell:?}");
@@ -131,7 +138,10 @@ fn nothing_is_kept_of_what_did_not_run() {
             (&[": half a line"], "$ : half a line"),
             (&["for i in 1 2\r"], ">"),
         ] {
-            let prompts = session.prompts();
+            if shown == ">" && shell.version() < 404 {
+                // The line is in the history, and no PS0 tells that it did not run.
+                continue;
+            }
             for typed in keys {
                 let before = session.terminal.output_len();
                 session.terminal.send(typed);
@@ -142,8 +152,7 @@ fn nothing_is_kept_of_what_did_not_run() {
             session
                 .terminal
                 .wait_for(shown, |screen| current_line(screen) == shown);
-            session.terminal.send(key::ctrl('c'));
-            session.wait_for_prompts(prompts + 1);
+            session.interrupt();
         }
         session.run("");
         assert_eq!(cmds(&home), [""; 0], "{shell:?}");

@@ -258,8 +258,8 @@ fn an_rc_file_read_again_changes_nothing() {
 /// All that loading may change: names of its own, and the hooks that the README lists.
 #[test]
 fn loading_changes_only_what_is_documented() {
-    let bash = "shopt; set -o; trap; bind -v; bind -X; bind -m vi-insert -X; bind -m vi-command -X; \
-        alias; declare -p | grep -v 'BASH\\|RANDOM\\|SECONDS\\|EPOCH\\|LINENO\\|FUNCNAME\\|PIPESTATUS\\|OPTIND\\| _='; declare -F";
+    let bash = "shopt; set -o; trap; bind -v; for map in emacs vi-insert vi-command; do bind -m $map -X; done 2>/dev/null; \
+        alias; (set -o posix; set) | grep -v 'BASH\\|RANDOM\\|SECONDS\\|EPOCH\\|LINENO\\|FUNCNAME\\|PIPESTATUS\\|OPTIND\\| _='; declare -F";
     let zsh = "setopt; trap; alias; bindkey -M emacs; bindkey -M viins; bindkey -M vicmd; zle -l; \
         functions +; typeset -p | grep -v 'RANDOM\\|SECONDS\\|EPOCH\\|LINENO\\|TTYIDLE\\| _=\\|pipestatus\\|status'";
     for (shell, state) in [(Shell::Bash, bash), (Shell::Zsh, zsh)] {
@@ -328,13 +328,11 @@ fn the_users_own_ps0_and_hooks_go_on_working() {
         after: "",
     });
     for (shell, mark) in [(Shell::Bash, "<ps0 "), (Shell::Zsh, "<preexec>")] {
-        if shell.version() < 404 {
-            continue;
-        }
         let mut session = Session::start(shell, &home);
         session.run("echo out");
         let screen = session.terminal.screen();
-        assert!(screen.contains(mark) && screen.contains("out"), "{screen}");
+        let marked = screen.contains(mark) || shell.version() < 404;
+        assert!(marked && screen.contains("out\n"), "{screen}");
     }
     assert_eq!(cmds(&home), ["echo out", "echo out"]);
 }

@@ -9,6 +9,10 @@ fn bash(before: &str, lines: &[&str], expect: &[&str]) {
 #[test]
 fn repetitions_are_kept_whatever_histcontrol_says() {
     for control in ["", "ignoredups", "erasedups", "ignoredups:erasedups"] {
+        if !control.is_empty() && Shell::Bash.version() < 404 {
+            // Without PS0 nothing tells a repetition from an empty line.
+            continue;
+        }
         bash(
             &format!("HISTCONTROL={control}"),
             &[": a", ": b", ": a", ": a"],

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustory_core::spool::{self, Header, Typed};
 use rustory_testkit::{DEADLINE, Program, Screen, Terminal, key};
@@ -172,6 +172,7 @@ pub(crate) fn rr() -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) terminal: Terminal,
+    shell: Shell,
 }
 
 impl Session {
@@ -191,6 +192,7 @@ impl Session {
             .home(home.path());
         let session = Session {
             terminal: change(program).start(),
+            shell,
         };
         session.wait_for_prompts(1);
         session
@@ -212,6 +214,10 @@ impl Session {
 
     /// Pastes text as terminals do, presses enter, waits for the next prompt.
     pub(crate) fn paste(&mut self, text: &str) {
+        if self.shell.version() < 400 {
+            // Before brackets: typed quickly, with the tab quoted.
+            return self.run(&text.replace('\t', "\x16\t"));
+        }
         self.run(&[key::PASTE_START, text, key::PASTE_END].concat());
     }
 
@@ -240,6 +246,20 @@ impl Session {
             .wait_for(&format!("the line {line:?}"), |screen| {
                 current_line(screen) == line.trim_end()
             });
+    }
+
+    /// Presses ctrl+c until there is a new prompt: bash's line editor now and then misses a signal
+    /// that comes while it draws.
+    pub(crate) fn interrupt(&mut self) {
+        let (prompts, started) = (self.prompts(), Instant::now());
+        while self.prompts() == prompts && started.elapsed() < DEADLINE {
+            self.terminal.send(key::ctrl('c'));
+            let sent = Instant::now();
+            while self.prompts() == prompts && sent.elapsed() < Duration::from_secs(1) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        self.wait_for_prompts(prompts + 1);
     }
 
     /// Waits until the line editor takes keys again, with an empty line: a widget may draw the
@@ -274,7 +294,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < DEADLINE, "waited for {what}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
