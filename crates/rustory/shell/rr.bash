@@ -26,8 +26,9 @@ __rr_version=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
 
 # The first entry of PROMPT_COMMAND: appends a record of what was typed.
 #
-# Leaves `$?` as it was, and `$_` where it is given as "$1" (needed up to bash 5.0, where all
-# entries share one string). Under `set -e` it returns 0: a status would end the shell.
+# Up to bash 5.0 all entries share one string, so it leaves `$?` as it was, and `$_` where that is
+# given as "$1"; not under `set -e`, where a status would end the shell. Later versions do this for
+# every entry, and a status would only fire the user's ERR trap once more.
 __rr_precmd() {
     # Quoted: behind \builtin, `local` splits what it is given by IFS.
     \builtin local __rr_ec="$?" __rr_now="${EPOCHREALTIME-}" __rr_number="$HISTCMD"
@@ -52,7 +53,7 @@ __rr_precmd() {
     ((__rr_count < 1)) || __rr_append
     __rr_last=$__rr_number __rr_cwd=$PWD __rr_t0=0 __rr_t1=0
     [[ ${PROMPT_COMMAND[*]-} == "$__rr_hooked" ]] || __rr_hook
-    [[ $- == *e* ]] || \builtin return "$__rr_ec"
+    ((__rr_version >= 501)) || [[ $- == *e* ]] || \builtin return "$__rr_ec"
     \builtin return 0
 } 2>/dev/null
 
@@ -106,7 +107,7 @@ __rr_ready() {
     fi
     __rr_hook_ps0
     [[ ${PROMPT_COMMAND[*]-} == "$__rr_hooked" ]] || __rr_hook
-    [[ $- == *e* ]] || \builtin return "$__rr_ec"
+    ((__rr_version >= 501)) || [[ $- == *e* ]] || \builtin return "$__rr_ec"
     \builtin return 0
 } 2>/dev/null
 

@@ -56,7 +56,7 @@ __rr_now() {
     \builtin local -a now
     now=(${epochtime-})
     REPLY=''
-    (( $#now == 2 )) && REPLY=$(( now[1] * 1000000 + now[2] / 1000 ))
+    (( $#now == 2 )) && REPLY=$(( now[1] * 1000000 + now[2] ))
 }
 
 # Appends one record: kind and fields.

@@ -162,6 +162,20 @@ fn nothing_is_kept_of_what_did_not_run() {
     }
 }
 
+#[test]
+fn a_directory_that_a_prompt_hook_changed_to_is_the_one_typed_in() {
+    let home = Home::new(Rc {
+        before: "go() { cd /usr; }; PROMPT_COMMAND=go; precmd_functions=(go)",
+        after: "",
+    });
+    for shell in SHELLS {
+        let mut session = Session::start(shell, &home);
+        session.run_all(&[": a", "cd /"]);
+    }
+    assert!(home.spooled().iter().all(|t| t.cwd == "/usr"));
+    assert_eq!(cmds(&home).len(), 4);
+}
+
 /// bash keeps them in its own history too, and people use comments to put a line aside.
 #[test]
 fn bash_keeps_comments_and_lines_that_do_not_parse() {
@@ -187,6 +201,10 @@ fn a_leading_space_keeps_a_command_out() {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.run_all(&[" : hidden", ": shown"]);
+        let raw = std::fs::read(&home.spool_files()[0]).unwrap();
+        let spooled = raw.escape_ascii().to_string().contains("hidden");
+        // bash shows hooks no text, so what it keeps in its history is left out later.
+        assert_eq!(spooled, shell == Shell::Bash);
         let listed = home.rr(&["list", "--json"]);
         assert!(listed.contains(": shown"), "{shell:?} {listed}");
         assert!(!listed.contains("hidden"), "{shell:?} {listed}");

@@ -321,6 +321,27 @@ fn the_debug_trap_stays_and_fires() {
     );
 }
 
+/// Once for the command; not again for the status that a hook hands on.
+#[test]
+fn an_err_trap_fires_once() {
+    for (shell, signal) in [(Shell::Bash, "ERR"), (Shell::Zsh, "ZERR")] {
+        if shell.version() < 501 {
+            // There the hook has to hand on the status itself.
+            continue;
+        }
+        let home = Home::new(Rc {
+            before: "",
+            after: &format!(
+                "[[ -n ${{ZSH_VERSION-}} ]] && set -- ZERR || set -- ERR
+                set -E 2>/dev/null; trap 'echo {signal} >>~/seen' $1"
+            ),
+        });
+        let mut session = Session::start(shell, &home);
+        session.run_all(&["false", ": a", ""]);
+        assert_eq!(home.read("seen"), format!("{signal}\n"));
+    }
+}
+
 #[test]
 fn the_users_own_ps0_and_hooks_go_on_working() {
     let home = Home::new(Rc {

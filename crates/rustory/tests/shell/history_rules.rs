@@ -98,14 +98,12 @@ fn nothing_is_kept_while_the_history_is_off() {
             "set -o history",
             ": on",
         ]);
-        let kept = cmds(&home);
-        assert!(!kept.contains(&": off".to_owned()), "{control} {kept:?}");
-        assert_eq!(
-            kept.iter().filter(|cmd| *cmd == ": a").count(),
-            1,
-            "{control} {kept:?}"
-        );
-        assert_eq!(kept.last().unwrap(), ": on", "{control}");
+        let mut kept = cmds(&home);
+        // Whether this one still counts depends on the version.
+        if kept.get(1).is_some_and(|cmd| cmd == "set +o history") {
+            kept.remove(1);
+        }
+        assert_eq!(kept, [": a", ": on"], "{control}");
     }
 }
 

@@ -65,6 +65,18 @@ fn the_choice_is_put_on_the_line_and_not_run() {
 }
 
 #[test]
+fn the_cursor_stands_behind_the_choice() {
+    for shell in widgets() {
+        let home = Home::new(Rc::default());
+        let mut session = start(shell, &home, "printf 'echo 한글 chosen.'");
+        session.terminal.send(key::ctrl('r'));
+        session.wait_for_line("echo 한글 chosen");
+        session.terminal.send("!");
+        session.wait_for_line("echo 한글 chosen!");
+    }
+}
+
+#[test]
 fn what_was_typed_is_the_query_and_never_an_argument() {
     for shell in widgets() {
         let home = Home::new(Rc::default());
