@@ -17,11 +17,8 @@ if [[ -o interactive ]]; then
 
 # In: the line as typed. It is empty where zsh keeps no history.
 __rr_preexec() {
-    \builtin local -i __rr_status=$?
     \builtin emulate -L zsh
     \builtin setopt no_err_exit no_err_return no_unset no_xtrace
-    # Of several commands pasted at once, the one before has just ended.
-    __rr_ended $__rr_status
     # A blank in front is the user's way to say "not this one"; what HISTORY_IGNORE keeps out of
     # the history file stays out of here too.
     [[ -n $1 && $1 != [[:blank:]]* ]] || \builtin return 0
@@ -56,7 +53,7 @@ __rr_now() {
     \builtin local -a now
     now=(${epochtime-})
     REPLY=''
-    (( $#now == 2 )) && REPLY=$(( now[1] * 1000000 + now[2] ))
+    (( $#now == 2 )) && REPLY=$(( now[1] * 1000000 + now[2] / 1000 ))
 }
 
 # Appends one record: kind and fields.
