@@ -13,8 +13,8 @@
 #   will be read; entries in between may change the directory or reload the history.
 #
 # Names begin with `__rr_` and are not exported. Builtins are called as `\builtin name`, since
-# aliases and functions may carry their names. Nothing here relies on IFS or fails under `set -eu`;
-# the hooks run with stderr closed off, so that `set -x` does not show their insides.
+# aliases and functions may carry their names. Nothing here relies on IFS or fails under `set -eu`.
+# The hooks run with stderr closed, at half the cost of /dev/null: no error shows, and no `set -x`.
 
 if [[ $- == *i* ]]; then
 
@@ -55,7 +55,7 @@ __rr_precmd() {
     [[ ${PROMPT_COMMAND[*]-} == "$__rr_hooked" ]] || __rr_hook
     ((__rr_version >= 501)) || [[ $- == *e* ]] || \builtin return "$__rr_ec"
     \builtin return 0
-} 2>/dev/null
+} 2>&-
 
 # Decides what the last lines of the history are worth, given that a command ran.
 __rr_ran() {
@@ -109,7 +109,7 @@ __rr_ready() {
     [[ ${PROMPT_COMMAND[*]-} == "$__rr_hooked" ]] || __rr_hook
     ((__rr_version >= 501)) || [[ $- == *e* ]] || \builtin return "$__rr_ec"
     \builtin return 0
-} 2>/dev/null
+} 2>&-
 
 # HISTCMD, for versions in which it is 1 within PROMPT_COMMAND, into `__rr_number`. The builtin has
 # no other way out than a file; it is empty again afterwards.

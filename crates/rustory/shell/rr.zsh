@@ -17,8 +17,7 @@ if [[ -o interactive ]]; then
 
 # In: the line as typed. It is empty where zsh keeps no history.
 __rr_preexec() {
-    \builtin emulate -L zsh
-    \builtin setopt no_err_exit no_err_return no_unset no_xtrace
+    \builtin emulate -L zsh -o no_err_exit -o no_err_return -o no_unset -o no_xtrace
     # A blank in front is the user's way to say "not this one"; what HISTORY_IGNORE keeps out of
     # the history file stays out of here too.
     [[ -n $1 && $1 != [[:blank:]]* ]] || \builtin return 0
@@ -32,8 +31,7 @@ __rr_preexec() {
 
 __rr_precmd() {
     \builtin local -i __rr_status=$?
-    \builtin emulate -L zsh
-    \builtin setopt no_err_exit no_err_return no_unset no_xtrace
+    \builtin emulate -L zsh -o no_err_exit -o no_err_return -o no_unset -o no_xtrace
     __rr_ended $__rr_status
 }
 
@@ -88,8 +86,7 @@ __rr_create() {
 # 130 when cancelled. The line goes in by the environment, never as an argument. What it says when
 # it fails comes back in place of the choice.
 __rr_widget() {
-    \builtin emulate -L zsh
-    \builtin setopt no_err_exit no_err_return no_unset no_xtrace
+    \builtin emulate -L zsh -o no_err_exit -o no_err_return -o no_unset -o no_xtrace
     \builtin local out said
     \builtin local -i ret
     if [[ ! -x $__rr_bin ]]; then
@@ -119,8 +116,7 @@ __rr_widget() {
 # --- Loading -----------------------------------------------------------------------------------
 
 __rr_load() {
-    \builtin emulate -L zsh
-    \builtin setopt no_err_exit no_err_return no_unset no_xtrace
+    \builtin emulate -L zsh -o no_err_exit -o no_err_return -o no_unset -o no_xtrace
     \builtin zmodload -F zsh/datetime p:epochtime 2>/dev/null
     # Arrays are never inherited, so this tells a shell that has loaded this from a child of one.
     [[ -n ${__rr_on[2]-} ]] || __rr_new_session
