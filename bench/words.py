@@ -86,7 +86,7 @@ class Grammar:
             "docker run --rm \\\n  -v \"$PWD\":/src \\\n  rust:1.85 cargo test",
             "git commit -m '배포 스크립트 수정 🚀'",
             "echo '👩‍💻 and 👨‍👩‍👧 and 🇰🇷'",
-            "echo 한글",  # decomposed, as macOS writes names
+            "echo \u1112\u1161\u11ab\u1100\u1173\u11af",  # decomposed, as macOS writes names
             "printf 'a\\tb\\n' | cut -f2\t# a tab before this",
             """echo "it's" 'a "quote"' `date +%F` $'\\x41' \\\\ end""",
             "echo ' two  blanks at the end'  ",
