@@ -129,7 +129,8 @@ def recorded(contender, tools):
         "rr": [tools.get("rr"), "list", "--limit", "1000000", "--json"],
         "atuin": [tools.get("atuin"), "history", "list", "--cmd-only", "--print0"],
     }[contender.tool]
-    run = subprocess.run(argv, env=contender.env, cwd=contender.home, capture_output=True)
+    env = {**contender.env, "ATUIN_SESSION": "0" * 32}
+    run = subprocess.run(argv, env=env, cwd=contender.home, capture_output=True)
     if run.returncode:
         return f"? ({run.stderr.decode(errors='replace').strip()[:100]})"
     return len(set(re.findall(rb": \d{5}", run.stdout)))
