@@ -176,3 +176,29 @@ def table(head, rows):
 def say(text):
     """Progress, for the person who waits."""
     print(text, file=sys.stderr, flush=True)
+
+
+def rr_rows(program, home):
+    """How many entries rr has in this home."""
+    import sqlite3
+
+    with sqlite3.connect(os.path.join(home, ".rustory/history.db")) as db:
+        count = db.execute("SELECT count(*) FROM entries").fetchone()[0]
+    db.close()
+    return count
+
+
+def atuin_database(home, name):
+    """Where this atuin keeps a database: newer ones below ~/.atuin, older ones as XDG has it."""
+    places = [os.path.join(home, below, name) for below in (".atuin/data", ".local/share/atuin")]
+    return next((path for path in places if os.path.exists(path)), places[0])
+
+
+def atuin_rows(home):
+    """How many entries atuin has in this home."""
+    import sqlite3
+
+    with sqlite3.connect(atuin_database(home, "history.db")) as db:
+        count = db.execute("SELECT count(*) FROM history").fetchone()[0]
+    db.close()
+    return count
