@@ -309,8 +309,8 @@ class Program:
         self.replay()
 
     def memory(self):
-        """(peak, now) resident bytes of the program and its children, from /proc; None elsewhere."""
-        pids, peak, now = [self.pid], 0, 0
+        """Bytes of the program and its children, from /proc: (peak, resident, of that not from files)."""
+        pids, sums = [self.pid], [0, 0, 0]
         while pids:
             pid = pids.pop()
             try:
@@ -318,11 +318,11 @@ class Program:
                     status = dict(line.split(":", 1) for line in file if ":" in line)
                 with open(f"/proc/{pid}/task/{pid}/children") as file:
                     pids += [int(child) for child in file.read().split()]
-                peak += int(status["VmHWM"].split()[0]) * 1024
-                now += int(status["VmRSS"].split()[0]) * 1024
+                for k, name in enumerate(("VmHWM", "VmRSS", "RssAnon")):
+                    sums[k] += int(status[name].split()[0]) * 1024
             except (OSError, KeyError):
                 continue
-        return (peak, now) if peak else (None, None)
+        return sums if sums[0] else (None, None, None)
 
     def end(self):
         """Closes the terminal and waits; kills what does not go by itself."""
