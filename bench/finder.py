@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """How fast and how big an open finder is: rr's two modes, fzf on a ready file, atuin.
 
-In a pseudo-terminal of 120 by 40, turn and turn about. Two moments are measured, for every tool in
+In a pseudo-terminal of 120 by 40, turn and turn about. Three times are measured, for every tool in
 the same way, on what a terminal would show after each read (README.md has the reasons):
 
 - painted: from starting the process until the newest command of the history is on the screen;
-- filtered: from the last key of a rare word until the screen shows the one command that has the
-  word, and none of those (more than a screen full, shown until then) that have all but its last letter.
+- last key: from the last key of a rare word until the screen shows the one command that has the
+  word, and none of those (more than a screen full, shown until then) that have all but its last letter;
+- pasted: the same for the whole word sent at once, to a finder that was asked nothing before.
 """
 
 import json
@@ -28,8 +29,13 @@ class Contender:
         self.newest = newest
         self.probe = probe
         self.near_miss = re.compile(re.escape(probe["query"][:-1]) + r"\d\d")
-        self.painted, self.cold, self.filtered, self.memory = [], [], [], []
+        self.painted, self.cold, self.last_key, self.pasted, self.memory = [], [], [], [], []
         self.failed = None
+
+    def figures(self):
+        """The medians, in the order of the table of ratios."""
+        peaks = [peak for peak, _, _ in self.memory]
+        return map(common.median, (self.painted, self.cold, self.last_key, self.pasted, peaks))
 
     def start(self):
         return Program(self.argv, self.env, stdin=self.stdin)
@@ -38,25 +44,28 @@ class Contender:
         return program.wait_for(lambda text: self.newest in text, f"{self.name}: the newest command") - program.started
 
     def run(self, cold):
-        """One start; a cold one ends when it has painted, a warm one goes on to filter."""
+        """Two starts, one for the keys and one for the paste; or a cold one that ends when painted."""
         if cold:
             common.drop_caches()
+            self.once(self.cold)
+            return
+        self.once(self.painted, self.type_word)
+        self.once(self.painted, self.paste_word)
+
+    def once(self, painted, then=None):
         program = self.start()
         try:
-            seconds = self.paint(program)
-            if cold:
-                self.cold.append(seconds)
-                return
-            self.painted.append(seconds)
-            # Everything is loaded once nothing is drawn any more.
-            program.settle(quiet=0.5)
-            self.filtered.append(self.filter(program))
-            program.settle(quiet=0.3)
-            self.memory.append(program.memory())
+            painted.append(self.paint(program))
+            if then:
+                # Everything is loaded once nothing is drawn any more.
+                program.settle(quiet=0.5)
+                then(program)
+                program.settle(quiet=0.3)
+                self.memory.append(program.memory())
         finally:
             program.end()
 
-    def filter(self, program):
+    def type_word(self, program):
         query = self.probe["query"]
         for key in query[:-1]:
             program.send(key.encode())
@@ -67,7 +76,11 @@ class Contender:
         )
         program.settle(quiet=0.5)
         pressed = program.send(query[-1].encode())
-        return program.wait_for(self.is_filtered, f"{self.name}: the one match") - pressed
+        self.last_key.append(program.wait_for(self.is_filtered, f"{self.name}: the one match") - pressed)
+
+    def paste_word(self, program):
+        pressed = program.send(self.probe["query"].encode())
+        self.pasted.append(program.wait_for(self.is_filtered, f"{self.name}: the one match") - pressed)
 
     def is_filtered(self, text):
         return self.probe["target"] in text and not self.near_miss.search(text)
@@ -118,8 +131,8 @@ def contenders(args, tools):
             yield Contender("rr, fzf, latest 100,000", [*search, "fzf"], env, recent, newest)
     if "fzf" in tools:
         env = common.environment(args.out, tools.values())
-        ready = os.path.join(directory, "commands.nul")
-        yield Contender("fzf on a ready file", [tools["fzf"], "--read0"], env, old, newest, ready)
+        for name, file in (("fzf, ready file", "commands.nul"), ("fzf, ready file with repetitions", "history.nul")):
+            yield Contender(name, [tools["fzf"], "--read0"], env, old, newest, os.path.join(directory, file))
     if "atuin" in tools:
         home = home_with_history(args, "atuin", tools["atuin"])
         env = common.environment(home, tools.values(), ATUIN_SESSION="0" * 32)
@@ -142,36 +155,33 @@ def measure(ways, args):
                 common.say(f"  {way.name} failed: {err}")
         if count < 0:
             for way in ways:
-                way.painted, way.filtered, way.memory = [], [], []
+                way.painted, way.last_key, way.pasted, way.memory = [], [], [], []
         elif count < args.runs:
             common.say(f"  round {count + 1} of {args.runs}")
 
 
-def row(way, peers, ways):
-    ratios = []
-    for peer in peers:
-        ratios.append(common.ratio(common.median(way.painted), common.median(peer.painted)))
-        ratios.append(common.ratio(common.median(way.filtered), common.median(peer.filtered)))
-    if way in peers:
-        ratios = [""] * len(ratios)
-    peak, now, own = zip(*way.memory) if way.memory else ((), (), ())
+def times_row(way):
     return (
         way.name + (f" (failed: {way.failed})" if way.failed else ""),
-        common.spread(way.painted, 1000),
-        common.spread(way.cold, 1000),
-        common.spread(way.filtered, 1000),
-        common.spread(peak, 1e-6),
-        common.spread(now, 1e-6),
-        common.spread(own, 1e-6),
-        *ratios,
+        *(common.spread(values, 1000) for values in (way.painted, way.cold, way.last_key, way.pasted)),
     )
+
+
+def memory_row(way):
+    peak, now, own = zip(*way.memory) if way.memory else ((), (), ())
+    return (way.name, *(common.spread(values, 1e-6) for values in (peak, now, own)))
+
+
+def ratio_row(way, peer):
+    pairs = zip(way.figures(), peer.figures())
+    return (f"{way.name} / {peer.name}", *(common.ratio(ours, theirs) for ours, theirs in pairs))
 
 
 def main():
     args = common.options(
         __doc__,
         entries=(1_000_000, "entries of the history"),
-        runs=(11, "warm starts of each"),
+        runs=(7, "rounds; each has two warm starts of every finder"),
         cold=(3, "cold starts of each, where the page cache can be emptied"),
     ).parse_args()
     tools = common.find(args, "rr", "fzf", "atuin")
@@ -180,14 +190,19 @@ def main():
     measure(ways, args)
     common.say(f"  {time.monotonic() - started:.0f} s")
     _, manifest = common.data(args, args.entries)
-    peers = [way for way in ways if not way.name.startswith("rr")]
     print(f"### The open finder, {args.entries:,} entries, {manifest['distinct']:,} distinct commands\n")
-    print(f"Milliseconds and MB: median (min-max) of {args.runs} starts, {COLS} by {ROWS} characters.\n")
-    common.table(
-        ("finder", "painted", "painted, cold", "filtered", "peak MB", "resident MB", "of that its own MB",
-         *(f"{what} / {peer.name}" for peer in peers for what in ("painted", "filtered"))),
-        [row(way, peers, ways) for way in ways],
-    )  # fmt: skip
+    print(
+        f"{args.runs} rounds, turn and turn about, {COLS} by {ROWS} characters. Milliseconds and MB: median "
+        "(min-max).\n"
+    )
+    common.table(("finder", "painted", "painted, cold", "last key", "pasted"), map(times_row, ways))
+    common.table(("finder", "peak MB", "resident MB", "of that not from files"), map(memory_row, ways))
+    ours, peers = [[way for way in ways if way.name.startswith("rr") is side] for side in (True, False)]
+    if ours and peers:
+        common.table(
+            ("ratio of the medians", "painted", "painted, cold", "last key", "pasted", "peak memory"),
+            [ratio_row(way, peer) for way in ours for peer in peers],
+        )
     print("; ".join(common.version(path) for path in tools.values()))
     print()
 

@@ -13,6 +13,7 @@ Written into DIR, each in one pass and in the order typed:
     bash_untimed    the same without times
     zsh_extended    zsh's EXTENDED_HISTORY file, metafied as zsh writes it
     commands.nul    distinct commands, newest first, NUL behind each: what a fuzzy finder is given
+    history.nul     the same with every repetition
     manifest.json   counts, sizes, and the probes that `finder.py` looks for
 
 How often commands repeat follows what is seen in real histories: the number of distinct commands
@@ -31,8 +32,9 @@ from array import array
 
 import words
 
-FORMATS = ("jsonl", "bash_timed", "bash_untimed", "zsh_extended", "commands")
-FILES = {"jsonl": "history.jsonl", "commands": "commands.nul"}
+FORMATS = ("jsonl", "bash_timed", "bash_untimed", "zsh_extended", "commands", "entries")
+FILES = {"jsonl": "history.jsonl", "commands": "commands.nul", "entries": "history.nul"}
+NEWEST_FIRST = ("commands", "entries")
 
 # Distinct commands among n entries: HEAPS_SCALE * n ** HEAPS_POWER.
 HEAPS_POWER = 0.85
@@ -228,7 +230,7 @@ class Writers:
     def __init__(self, out, formats):
         self.files = {}
         for name in formats:
-            if name != "commands":
+            if name not in NEWEST_FIRST:
                 self.files[name] = open(os.path.join(out, FILES.get(name, name)), "wb", 1 << 20)
         self.json, self.plain, self.zsh = [], [], []
         self.seconds, self.stamp = None, ""
@@ -271,9 +273,17 @@ class Writers:
             file.close()
 
 
-def write_newest_first(path, texts, last_use):
+def write_newest_first(out, formats, texts, typed):
+    """The forms that begin with what was typed last; `typed` has the number of every entry's command."""
+    if "entries" in formats:
+        write_nul(os.path.join(out, FILES["entries"]), texts, reversed(typed))
+    if "commands" in formats:
+        write_nul(os.path.join(out, FILES["commands"]), texts, dict.fromkeys(reversed(typed)))
+
+
+def write_nul(path, texts, numbers):
     with open(path, "wb", 1 << 20) as file:
-        for number in sorted(range(len(texts)), key=last_use.__getitem__, reverse=True):
+        for number in numbers:
             file.write(texts[number].encode() + b"\0")
 
 
@@ -283,21 +293,20 @@ def generate(entries, seed, out, formats=FORMATS):
     rng = random.Random(seed)
     commands, sessions, times = Commands(entries, rng), Sessions(rng), Times(entries, rng)
     writers = Writers(out, formats)
-    last_use = array("Q")
+    typed = array("I")
     seen = {"sessions": set(), "directories": set()}
     length = multi_line = non_ascii = long_lines = 0
     texts = commands.texts
     first_ts = None
-    for position, number in enumerate(commands):
-        if number == len(last_use):
-            last_use.append(0)
+    for number in commands:
+        if number == len(writers.plain):
             writers.learn(texts[number])
         text = texts[number]
         session = sessions.next(text)
         ts = times.next()
         first_ts = first_ts or ts
         writers.entry(number, ts, times.outcome(), session)
-        last_use[number] = position
+        typed.append(number)
         length += len(writers.plain[number]) - 1
         multi_line += "\n" in text
         non_ascii += not text.isascii()
@@ -305,8 +314,7 @@ def generate(entries, seed, out, formats=FORMATS):
         seen["sessions"].add(session[0])
         seen["directories"].add(session[3])
     writers.close()
-    if "commands" in formats:
-        write_newest_first(os.path.join(out, FILES["commands"]), texts, last_use)
+    write_newest_first(out, formats, texts, typed)
     return {
         "entries": entries,
         "seed": seed,
