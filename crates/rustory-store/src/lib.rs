@@ -16,6 +16,7 @@ mod migrations;
 mod open;
 mod peers;
 mod read;
+mod scan;
 pub mod spool_dir;
 mod write;
 
@@ -23,5 +24,6 @@ pub use error::StoreError;
 pub use imports::{IMPORT_SESSION, ImportSource, TypedFilter, TypedRow, untimed_day};
 pub use open::{Access, Identity, Store, random};
 pub use peers::PeerState;
-pub use read::{Batch, ExitFilter, Filter, ScanRow};
+pub use read::{Batch, ExitFilter, Filter};
+pub use scan::{Scan, ScanRow, Within};
 pub use write::{Appended, Inserted, Writer};

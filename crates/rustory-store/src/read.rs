@@ -1,4 +1,4 @@
-//! Reading: in display order for people, in ingest order for peers and for the finder.
+//! Reading: in display order for people, in ingest order for peers. The finder reads in `scan.rs`.
 
 use std::ops::ControlFlow;
 
@@ -66,17 +66,6 @@ impl ExitFilter {
             ExitFilter::Fail => code.is_some_and(|code| code != 0),
         }
     }
-}
-
-/// What the finder needs of every row: no more, since it reads them all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScanRow<'a> {
-    /// Its place in our log.
-    pub seq: IngestSeq,
-    /// When it started.
-    pub ts: Timestamp,
-    /// The command.
-    pub cmd: &'a BStr,
 }
 
 /// Entries of our log for a peer.
@@ -261,65 +250,6 @@ impl Store {
         read().map_err(|err| self.err(err))
     }
 
-    /// Calls `each` with the newest rows first, as [`Store::newest_first`], but only with what
-    /// the finder paints.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn scan_newest_first(
-        &self,
-        filter: &Filter,
-        each: impl FnMut(ScanRow<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.scan(
-            filter,
-            "ORDER BY e.ts DESC, e.device DESC, e.entry_id DESC",
-            each,
-        )
-    }
-
-    /// Calls `each` with every row in ingest order: the fastest way through the whole log.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn scan_ingest_order(
-        &self,
-        filter: &Filter,
-        each: impl FnMut(ScanRow<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.scan(filter, "ORDER BY e.ingest_seq", each)
-    }
-
-    fn scan(
-        &self,
-        filter: &Filter,
-        order: &str,
-        mut each: impl FnMut(ScanRow<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        let mut read = || -> rusqlite::Result<()> {
-            let Some((condition, params)) = self.condition(filter)? else {
-                return Ok(());
-            };
-            let sql = format!(
-                "SELECT e.ingest_seq, e.ts, e.cmd FROM entries e WHERE {condition} {order}"
-            );
-            let mut query = self.conn.prepare_cached(&sql)?;
-            let mut rows = query.query(params_from_iter(params))?;
-            while let Some(row) = rows.next()? {
-                let scanned = ScanRow {
-                    seq: IngestSeq::from_rowid(row.get(0)?),
-                    ts: Timestamp::from_micros(row.get(1)?).unwrap_or_default(),
-                    cmd: bytes(row.get_ref(2)?),
-                };
-                if each(scanned).is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        read().map_err(|err| self.err(err))
-    }
-
     /// The filter as a condition on `entries e`; `None` when nothing can match.
     ///
     /// Names are resolved to their small integers first. The unary `+` keeps SQLite from leaving
@@ -419,7 +349,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     })
 }
 
-fn bytes(value: ValueRef<'_>) -> &BStr {
+pub(crate) fn bytes(value: ValueRef<'_>) -> &BStr {
     BStr::new(match value {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
         _ => b"",

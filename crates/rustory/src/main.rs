@@ -10,6 +10,7 @@ mod cmd;
 mod ctx;
 mod drain;
 mod error;
+mod finder;
 mod import;
 mod settings;
 mod setup;

@@ -26,7 +26,7 @@ pub(crate) fn visible(bytes: &BStr, breaks: Breaks) -> String {
     shown
 }
 
-fn push_visible(shown: &mut String, char: char, breaks: Breaks) {
+pub(crate) fn push_visible(shown: &mut String, char: char, breaks: Breaks) {
     match char {
         '\n' | '\t' if breaks == Breaks::Keep => shown.push(char),
         '\n' => shown.push('⏎'),
