@@ -25,5 +25,5 @@ pub use imports::{IMPORT_SESSION, ImportSource, TypedFilter, TypedRow, untimed_d
 pub use open::{Access, Identity, Store, random};
 pub use peers::PeerState;
 pub use read::{Batch, ExitFilter, Filter};
-pub use scan::{Scan, ScanRow, Within};
+pub use scan::{LastOfDevice, Scan, ScanRow, Within};
 pub use write::{Appended, Inserted, Writer};

@@ -54,6 +54,17 @@ pub enum Within {
     Session(String),
 }
 
+/// How far a device's history is known here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastOfDevice {
+    /// The device.
+    pub device_id: String,
+    /// The name its host had.
+    pub hostname: String,
+    /// When its last entry started.
+    pub ts: Timestamp,
+}
+
 /// How far back the newest rows of a narrow scope are looked for before the whole log is read
 /// anyway: rows by time cost a look-up each.
 const HEAD_ROWS_MAX: usize = 2_000;
@@ -114,6 +125,33 @@ impl Store {
              ORDER BY ingest_seq DESC"
         );
         self.scan_rows(&sql, params, usize::MAX, each)
+    }
+
+    /// Every device's last known entry: the device, the host name it had, and when that was. The
+    /// most recent first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn last_of_devices(&self) -> Result<Vec<LastOfDevice>, StoreError> {
+        let sql = "SELECT d.device_id, c.hostname, e.ts FROM devices d
+                   JOIN entries e ON e.ingest_seq =
+                     (SELECT ingest_seq FROM entries WHERE device = d.id
+                      ORDER BY device_seq DESC LIMIT 1)
+                   JOIN contexts c ON c.id = e.context
+                   ORDER BY e.ts DESC";
+        let read = || -> rusqlite::Result<Vec<LastOfDevice>> {
+            self.conn
+                .prepare(sql)?
+                .query_map([], |row| {
+                    Ok(LastOfDevice {
+                        device_id: row.get(0)?,
+                        hostname: row.get(1)?,
+                        ts: Timestamp::from_micros(row.get(2)?).unwrap_or_default(),
+                    })
+                })?
+                .collect()
+        };
+        read().map_err(|err| self.err(err))
     }
 
     fn scan_rows(

@@ -87,6 +87,22 @@ fn scopes_select_what_they_name() {
 }
 
 #[test]
+fn the_last_entry_of_every_device_is_told() {
+    let home = Home::new();
+    let mut store = home.store();
+    let entries = [entry("a", 3), entry("b", 9), entry("a", 5), entry("b", 2)];
+    store.insert(&entries).unwrap();
+    let last: Vec<_> = store
+        .last_of_devices()
+        .unwrap()
+        .into_iter()
+        .map(|last| (last.device_id, last.hostname, last.ts))
+        .collect();
+    let told = |entry: &Entry| (entry.device_id.clone(), entry.hostname.clone(), entry.ts);
+    assert_eq!(last, [told(&entries[1]), told(&entries[2])]);
+}
+
+#[test]
 fn a_scan_may_be_broken_off() {
     let home = Home::new();
     let mut store = home.store();

@@ -405,6 +405,22 @@ fn one_key_goes_through_the_scopes() {
 }
 
 #[test]
+fn other_devices_are_told_with_how_far_they_are_known() {
+    let home = Home::new();
+    let on = |device| Typed {
+        device: Some(device),
+        ..typed(device)
+    };
+    home.add([on("nas"), on("desk"), typed("own")]);
+    let terminal = home.builtin("").start();
+    terminal.wait_for("the devices", |screen| {
+        let text = screen.contents();
+        let line = text.lines().find(|line| line.contains(" · nas "));
+        line.is_some_and(|line| line.starts_with("  desk ") && !line.contains("own"))
+    });
+}
+
+#[test]
 fn one_key_leaves_only_what_failed() {
     let home = Home::new();
     home.add([

@@ -11,6 +11,7 @@ use bstr::BString;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
+use rustory_store::LastOfDevice;
 
 use super::corpus::{Corpus, Place};
 use super::details::{self, Detail};
@@ -95,6 +96,21 @@ fn area(tty: &Tty) -> Rect {
     Rect::new(0, 0, cols, rows)
 }
 
+/// More do not fit on a line.
+const DEVICES_MAX: usize = 16;
+
+/// What can't be read is not shown.
+fn other_devices(source: &Source) -> Vec<LastOfDevice> {
+    let Ok(Some(store)) = source.store() else {
+        return Vec::new();
+    };
+    let own = &store.identity().device_id;
+    let mut devices = store.last_of_devices().unwrap_or_default();
+    devices.retain(|device| device.device_id != *own);
+    devices.truncate(DEVICES_MAX);
+    devices
+}
+
 /// What the finder knows and shows.
 pub(super) struct App {
     source: Source,
@@ -133,6 +149,8 @@ pub(super) struct App {
     /// And since then, no other key is read.
     pick_patiently: bool,
 
+    /// The other devices, and how far their history is known here.
+    pub(super) devices: Vec<LastOfDevice>,
     pub(super) details: HashMap<Place, Detail>,
     asked: HashSet<Place>,
     lookups: Sender<Vec<Place>>,
@@ -185,6 +203,7 @@ impl App {
             list_rows: 1,
             pick_wanted: false,
             pick_patiently: false,
+            devices: other_devices(&source),
             details: HashMap::new(),
             asked: HashSet::new(),
             source,

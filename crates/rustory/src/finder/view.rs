@@ -3,6 +3,7 @@
 //! ```text
 //!   3d   git log --oneline
 //! ▌ 2h ✗ cargo test -p rustory            desk      newest or best, selected
+//!   desk 2h · nas 9d                                how far other devices are known
 //!   12/176,000  all  ctrl-r scope ...
 //! > cargo
 //! ─ 2026-11-23 10:32:18 · ~/rustory · exit 101 · 3.2s · desk ───────────────
@@ -87,6 +88,7 @@ impl Palette {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     list: Rect,
+    devices: Rect,
     info: Rect,
     prompt: Rect,
     detail: Rect,
@@ -94,7 +96,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(area: Rect) -> Layout {
+    fn of(area: Rect, has_devices: bool) -> Layout {
         let (info, detail, command) = match area.height {
             0..=2 => (0, 0, 0),
             3..=7 => (1, 0, 0),
@@ -104,7 +106,8 @@ impl Layout {
             _ => (1, 1, 8),
         };
         let prompt = area.height.min(1);
-        let list = area.height - prompt - info - detail - command;
+        let devices = u16::from(has_devices && area.height >= 12);
+        let list = area.height - prompt - info - detail - command - devices;
         let mut y = area.y;
         let mut rows = |height| {
             let rect = Rect { y, height, ..area };
@@ -113,6 +116,7 @@ impl Layout {
         };
         Layout {
             list: rows(list),
+            devices: rows(devices),
             info: rows(info),
             prompt: rows(prompt),
             detail: rows(detail),
@@ -123,12 +127,13 @@ impl Layout {
 
 /// Draws everything.
 pub(super) fn draw(app: &mut App, frame: &mut Frame<'_>) {
-    let layout = Layout::of(frame.area());
+    let layout = Layout::of(frame.area(), !app.devices.is_empty());
     app.list_rows = usize::from(layout.list.height);
     app.first_row = scrolled(app.first_row, app.selected, app.list_rows);
     let column = {
         let buffer = frame.buffer_mut();
         list(app, buffer, layout.list);
+        devices(app, buffer, layout.devices);
         info(app, buffer, layout.info);
         preview(app, buffer, layout.detail, layout.command);
         prompt(app, buffer, layout.prompt)
@@ -385,6 +390,25 @@ fn clipped(text: &str, width: usize) -> String {
         })
         .collect()
 }
+
+/// Tells what is not here yet from what is nowhere.
+fn devices(app: &App, buffer: &mut Buffer, area: Rect) {
+    let known: Vec<String> = app
+        .devices
+        .iter()
+        .map(|device| {
+            let name = clipped(&harmless(&device.hostname), DEVICE_COLUMNS_MAX);
+            format!("{name} {}", ago(device.ts, app.now))
+        })
+        .collect();
+    if area.height > 0 {
+        let line = format!("  {}", known.join(" · "));
+        let width = usize::from(area.width);
+        buffer.set_stringn(area.x, area.y, line, width, app.palette.beside());
+    }
+}
+
+const DEVICE_COLUMNS_MAX: usize = 20;
 
 fn info(app: &App, buffer: &mut Buffer, area: Rect) {
     let palette = app.palette;
@@ -657,8 +681,10 @@ mod tests {
     fn every_height_is_filled_exactly() {
         for height in 0..200 {
             let area = Rect::new(0, 0, 10, height);
-            let at = Layout::of(area);
-            let parts = [at.list, at.info, at.prompt, at.detail, at.command];
+            let at = Layout::of(area, height % 2 == 0);
+            let parts = [
+                at.list, at.devices, at.info, at.prompt, at.detail, at.command,
+            ];
             let sum: u16 = parts.iter().map(|part| part.height).sum();
             assert_eq!(sum, height);
             assert!(height == 0 || at.prompt.height == 1);
