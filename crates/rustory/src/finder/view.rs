@@ -30,6 +30,7 @@ use super::details::Detail;
 use super::load::Scope;
 use super::matching::Highlighter;
 use crate::text::{Breaks, push_visible};
+use crate::ui::grouped;
 use crate::when;
 
 /// Styles, with and without colour.
@@ -416,8 +417,8 @@ fn info(app: &App, buffer: &mut Buffer, area: Rect) {
     let mut spans = vec![
         Span::raw(format!(
             "  {}/{}{loading}  ",
-            grouped(app.shown.matches.len()),
-            grouped(app.shown.corpus.len())
+            grouped(app.shown.matches.len() as u64),
+            grouped(app.shown.corpus.len() as u64)
         )),
         Span::styled(scope_name(app), palette.scope()),
     ];
@@ -605,19 +606,6 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// `1,234,567`.
-fn grouped(count: usize) -> String {
-    let digits = count.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -668,13 +656,6 @@ mod tests {
             assert_eq!(ago(then, now), expect);
         }
         assert_eq!(ago(Timestamp::from_micros(5).unwrap(), now), "");
-    }
-
-    #[test]
-    fn counts_are_grouped() {
-        assert_eq!(grouped(7), "7");
-        assert_eq!(grouped(1_000), "1,000");
-        assert_eq!(grouped(1_234_567), "1,234,567");
     }
 
     #[test]
