@@ -5,7 +5,7 @@
 //! on the disk for sure.
 
 use std::fs;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,9 @@ use crate::write::Appended;
 
 /// The ending of a spool file's name.
 pub const EXTENSION: &str = "spool";
+
+/// The ending of a file beside it that some shells need for themselves; never holds a command.
+const SCRATCH_EXTENSION: &str = "spool~";
 
 /// What an entry gets that the shell does not know.
 #[derive(Clone, Debug)]
@@ -197,7 +200,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// Reads what lies behind `consumed`; `None` when the file went away.
+    /// Reads what lies behind `consumed`; `None` when there is nothing that we can read.
     fn read(
         file: &SpoolFile,
         consumed: u64,
@@ -209,7 +212,15 @@ impl Chunk {
         };
         let (head, bytes) = match read() {
             Ok(read) => read,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Gone, or of another user (`sudo -s` with HOME kept): that one's own drain takes it.
+            Err(err)
+                if matches!(
+                    err.kind(),
+                    ErrorKind::NotFound | ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(None);
+            }
             Err(err) => return Err(StoreError::io(&file.path, err)),
         };
         let header = spool::header(&head).unwrap_or_default();
@@ -339,9 +350,11 @@ fn remove(store: &mut Store, files: &[SpoolFile]) -> Result<(), StoreError> {
         if unchanged {
             match fs::remove_file(&file.path) {
                 // Another drain was faster.
-                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(err) if err.kind() == ErrorKind::NotFound => {}
                 removed => removed.map_err(|err| StoreError::io(&file.path, err))?,
             }
+            // Where bash before 5.1 reads its history number back; most shells have none.
+            let _ = fs::remove_file(file.path.with_extension(SCRATCH_EXTENSION));
         }
     }
     store.forget_done(files)
@@ -399,7 +412,7 @@ impl Store {
 fn files(dir: &Path) -> Result<Vec<SpoolFile>, StoreError> {
     let listed = match fs::read_dir(dir) {
         Ok(listed) => listed,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(err) => return Err(StoreError::io(dir, err)),
     };
     let mut files: Vec<SpoolFile> = listed

@@ -127,8 +127,10 @@ fn a_file_goes_only_when_its_session_is_over_and_all_of_it_is_ingested() {
     assert!(shell.path.exists());
     shell.append(&record(&[b"S1", b"s", b"1700000000000000", b"/", b"=vim"]));
     assert_eq!(drain(&home, false).ingested, 0, "vim still runs");
+    let scratch = shell.path.with_extension("spool~");
+    fs::write(&scratch, "").unwrap();
     assert_eq!(drain(&home, true).ingested, 1, "the session died in vim");
-    assert!(!shell.path.exists());
+    assert!(!shell.path.exists() && !scratch.exists());
     assert_eq!(cmds(&home), ["one", "vim"]);
     assert_eq!(drain(&home, true), Report::default());
 }

@@ -48,7 +48,7 @@ enum Command {
 impl Command {
     /// Whether a warning on stderr would end up in the middle of a prompt.
     fn keeps_the_screen(&self) -> bool {
-        false
+        matches!(self, Command::Search(args) if args.widget)
     }
 }
 

@@ -197,6 +197,35 @@ fn a_directory_that_cannot_be_written_can_still_be_searched() {
 }
 
 #[test]
+fn a_spool_file_of_another_user_keeps_nobody_from_searching() {
+    if !root_for("becoming another user") {
+        return;
+    }
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let home = Home::new();
+    home.spool("mine", ["mine".into()]);
+    home.spool("roots", ["of root".into()]);
+    let spool = home.data().join("spool");
+    for path in [home.path(), &home.data(), &spool, &spool.join("mine.spool")] {
+        chown(path, Some(65_534), Some(65_534)).unwrap();
+    }
+    let roots = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(spool.join("roots.spool"), roots).unwrap();
+    let listed = home
+        .rr(["list", "--json"])
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap();
+    let shown = succeeded(listed);
+    assert!(
+        shown.contains("mine") && !shown.contains("of root"),
+        "{shown}"
+    );
+    assert!(spool.join("roots.spool").exists());
+}
+
+#[test]
 fn a_damaged_or_newer_database_is_named_with_what_to_do_and_the_spool_is_kept() {
     let check = |break_it: &dyn Fn(&Path), says: &[&str]| {
         let home = Home::new();

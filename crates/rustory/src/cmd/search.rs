@@ -36,7 +36,7 @@ pub(crate) struct Args {
 
     /// For the shell widgets: the query in RUSTORY_QUERY, a dot behind the printed command
     #[arg(long, hide = true)]
-    widget: bool,
+    pub(crate) widget: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
