@@ -185,6 +185,24 @@ impl Entry {
         Ok(())
     }
 
+    /// Bytes of all its texts, unknown fields included: what it costs to hold and to send.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let extra = match self.extra.is_empty() {
+            true => 0,
+            false => serde_json::to_string(&self.extra).map_or(0, |text| text.len()),
+        };
+        extra
+            + self.cmd.len()
+            + self.cwd.len()
+            + self.device_id.len()
+            + self.user_id.len()
+            + self.shell.len()
+            + self.hostname.len()
+            + self.version.len()
+            + self.session.len()
+    }
+
     /// A 128-bit hash of every field, unknown ones too: two entries are the same exactly when
     /// theirs are. `docs/protocol.md` has the bytes that are hashed.
     #[must_use]

@@ -14,8 +14,11 @@ use bstr::{BString, ByteSlice as _};
 use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::entry::{Entry, EntryId, Extra, InvalidEntry};
+use crate::limits::EXTRA_BYTES_MAX;
 use crate::time::Timestamp;
 
 /// An entry on its way out.
@@ -179,7 +182,7 @@ impl<'de> Visitor<'de> for PartialEntryVisitor {
                 "device_seq" => entry.device_seq = value(&mut map, "device_seq")?,
                 "session" => entry.session = value(&mut map, "session")?,
                 _ => {
-                    let unknown = map.next_value()?;
+                    let unknown = unknown_value(&mut map, &name)?;
                     entry.extra.insert(name, unknown);
                 }
             }
@@ -197,6 +200,19 @@ fn value<'de, A: MapAccess<'de>, T: DeserializeOwned>(
 ) -> Result<Option<T>, A::Error> {
     map.next_value()
         .map_err(|err| de::Error::custom(format_args!("`{name}`: {err}")))
+}
+
+/// Reads an unknown field's value, which is built in memory only once its size is known.
+fn unknown_value<'de, A: MapAccess<'de>>(map: &mut A, name: &str) -> Result<Value, A::Error> {
+    let raw: Box<RawValue> = map.next_value()?;
+    if raw.get().len() > EXTRA_BYTES_MAX {
+        return Err(de::Error::custom(format_args!(
+            "unknown field `{name:.40}` has {} bytes, more than the {EXTRA_BYTES_MAX} that are kept",
+            raw.get().len()
+        )));
+    }
+    serde_json::from_str(raw.get())
+        .map_err(|err| de::Error::custom(format_args!("unknown field `{name:.40}`: {err}")))
 }
 
 fn parsed<'de, A: MapAccess<'de>, T>(map: &mut A, name: &'static str) -> Result<Option<T>, A::Error>
@@ -259,6 +275,13 @@ mod tests {
             let err = read(text).unwrap_err();
             assert!(err.contains(name), "{text}: {err}");
         }
+    }
+
+    #[test]
+    fn a_large_unknown_field_is_refused_by_its_size() {
+        let text = format!(r#"{{"cmd":"x","new":[{}0]}}"#, "0,".repeat(EXTRA_BYTES_MAX));
+        let err = read(&text).unwrap_err();
+        assert!(err.contains("`new`") && err.contains("16384"), "{err}");
     }
 
     #[test]

@@ -22,14 +22,14 @@ pub const BATCH_ENTRIES_DEFAULT: usize = 1_000;
 /// Most entries in one batch, whatever the asker names.
 pub const BATCH_ENTRIES_MAX: usize = 10_000;
 
-/// A batch is cut once its command text passes this many bytes; one oversized entry travels alone.
+/// A batch is cut once its texts pass this many bytes; one oversized entry travels alone.
 ///
 /// Source: 1 MiB of raw entries is what one zstd frame of the sync protocol carries at most
 /// before latency, not bandwidth, stops being the limit.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Largest HTTP body accepted or read, in bytes: a full batch of worst-case JSON escapes (6 bytes
-/// for one) around [`BATCH_BYTES_MAX`] plus one oversized entry, rounded up.
+/// Largest HTTP body accepted or read, in bytes: [`BATCH_BYTES_MAX`] plus one oversized entry, in
+/// worst-case JSON escapes (6 bytes for one), rounded up.
 pub const HTTP_BODY_BYTES_MAX: usize = 16 << 20;
 
 /// Clamps the batch size a peer asked for into `1..=BATCH_ENTRIES_MAX`.

@@ -24,6 +24,6 @@ pub use error::StoreError;
 pub use imports::{IMPORT_SESSION, ImportSource, TypedFilter, TypedRow, untimed_day};
 pub use open::{Access, Identity, Store, random};
 pub use peers::PeerState;
-pub use read::{Batch, ExitFilter, Filter};
+pub use read::{Batch, ExitFilter, Filter, Have};
 pub use scan::{LastOfDevice, Scan, ScanRow, Within};
 pub use write::{Appended, Inserted, Writer};

@@ -37,6 +37,21 @@ impl Store {
             .map_err(|err| self.err(err))
     }
 
+    /// The last number in this device's own count.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn own_seq(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT seq_max FROM devices WHERE device_id = ?1";
+        self.conn
+            .query_row(sql, [&self.identity().device_id], |row| {
+                row.get::<_, i64>(0)
+            })
+            .optional()
+            .map(|seq| seq.map_or(0, i64::cast_unsigned))
+            .map_err(|err| self.err(err))
+    }
+
     /// Every peer ever met, by name.
     ///
     /// # Errors

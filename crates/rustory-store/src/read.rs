@@ -68,6 +68,15 @@ impl ExitFilter {
     }
 }
 
+/// A reader's word that it has everything of one device up to a number in that device's count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Have {
+    /// The device.
+    pub device_id: String,
+    /// Its `device_seq` up to here, inclusive. Entries without one are never left out.
+    pub through: u64,
+}
+
 /// Entries of our log for a peer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -137,7 +146,7 @@ impl Store {
     /// Entries behind `after`, in ingest order, for a peer.
     ///
     /// At most `limit` of them (held within 1..=[`BATCH_ENTRIES_MAX`]) and no more once
-    /// [`BATCH_BYTES_MAX`] bytes of command text are passed, so one oversized entry travels alone.
+    /// [`BATCH_BYTES_MAX`] bytes of text are passed, so one oversized entry travels alone.
     /// Never an empty batch while there is something to send behind `after`.
     ///
     /// # Errors
@@ -147,7 +156,7 @@ impl Store {
         self.read_between(after, until, limit, None)
     }
 
-    /// The same, up to and including `until`, and without what was typed on `exclude_device`.
+    /// The same, up to and including `until`, and without what the reader has of one device.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -156,10 +165,10 @@ impl Store {
         after: IngestSeq,
         until: IngestSeq,
         limit: usize,
-        exclude_device: Option<&str>,
+        have: Option<&Have>,
     ) -> Result<Batch, StoreError> {
         let limit = limit.clamp(1, BATCH_ENTRIES_MAX);
-        self.batch(after, until, limit, exclude_device)
+        self.batch(after, until, limit, have)
             .map_err(|err| self.err(err))
     }
 
@@ -168,11 +177,11 @@ impl Store {
         after: IngestSeq,
         until: IngestSeq,
         limit: usize,
-        exclude_device: Option<&str>,
+        have: Option<&Have>,
     ) -> rusqlite::Result<Batch> {
         let sql = format!(
             "SELECT {COLUMNS} FROM {FROM} WHERE e.ingest_seq > ?1 AND e.ingest_seq <= ?2
-             AND d.device_id IS NOT ?3 ORDER BY e.ingest_seq"
+             AND NOT (d.device_id IS ?3 AND coalesce(e.device_seq <= ?4, 0)) ORDER BY e.ingest_seq"
         );
         // Everything up to `until` has been looked at, unless the loop ends early.
         let mut batch = Batch {
@@ -183,7 +192,9 @@ impl Store {
         let mut bytes = 0;
         let mut last = after;
         let mut query = self.conn.prepare_cached(&sql)?;
-        let mut rows = query.query((after.as_rowid(), until.as_rowid(), exclude_device))?;
+        let device_id = have.map(|have| &have.device_id);
+        let through = have.map(|have| i64::try_from(have.through).unwrap_or(i64::MAX));
+        let mut rows = query.query((after.as_rowid(), until.as_rowid(), device_id, through))?;
         while let Some(row) = rows.next()? {
             if batch.entries.len() == limit || bytes >= BATCH_BYTES_MAX {
                 batch.last = Some(last);
@@ -191,7 +202,7 @@ impl Store {
                 break;
             }
             let entry = entry(row)?;
-            bytes += entry.cmd.len();
+            bytes += entry.text_bytes();
             last = IngestSeq::from_rowid(row.get(0)?);
             batch.entries.push(entry);
         }

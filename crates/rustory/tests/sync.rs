@@ -289,6 +289,47 @@ fn a_device_that_lost_its_database_gets_everything_back_even_if_interrupted() {
 }
 
 #[test]
+fn two_devices_with_one_id_still_get_each_others_entries_and_are_told() {
+    let (a, b) = (Home::new(), Home::new());
+    for home in [&a, &b] {
+        let dir = home.path().join(".config/rustory");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("config.toml"), "device_id = \"shared\"\n").unwrap();
+    }
+    let server = Server::start(&a);
+    for round in 0..3 {
+        a.spool(&format!("a{round}"), [format!("a{round}")]);
+        b.spool(&format!("b{round}"), [format!("b{round}")]);
+        a.cmds();
+        let output = sync(&b, &server);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        succeeded(output);
+        assert!(
+            said.contains("`shared`") && said.contains("remove `device_id`"),
+            "{said}"
+        );
+        assert_equal(&a, &b, 2 * (round + 1));
+    }
+}
+
+#[test]
+fn a_device_restored_from_its_own_backup_gets_its_later_entries_back() {
+    let (a, b) = (Home::new(), Home::new());
+    let server = Server::start(&a);
+    b.spool("b", numbered("early", 5));
+    synced(&b, &server);
+    let backup = fs::read(b.db()).unwrap();
+    b.spool("b2", numbered("late", 5));
+    synced(&b, &server);
+    for name in ["history.db-wal", "history.db-shm"] {
+        let _ = fs::remove_file(b.data().join(name));
+    }
+    fs::write(b.db(), backup).unwrap();
+    synced(&b, &server);
+    assert_equal(&a, &b, 10);
+}
+
+#[test]
 fn a_restored_older_copy_is_noticed_and_both_sides_end_equal() {
     let (a, b) = (Home::new(), Home::new());
     a.spool("a", numbered("first", 10));
@@ -513,7 +554,9 @@ fn pages_follow_the_cursor_to_the_end() {
         (&Value::Array(vec![]), &Value::Null)
     );
     let device = first["entries"][0]["device_id"].as_str().unwrap();
-    let others = page(&format!("cursor=0&exclude_device={device}"));
+    let some = page(&format!("cursor=0&have={device}:3"));
+    assert_eq!(some["entries"].as_array().unwrap().len(), 2);
+    let others = page(&format!("cursor=0&have={device}:5"));
     assert_eq!(
         (&others["entries"], &others["last"]),
         (&Value::Array(vec![]), &rest["head"])
@@ -522,6 +565,31 @@ fn pages_follow_the_cursor_to_the_end() {
         page("cursor=9223372036854775807")["entries"],
         Value::Array(vec![])
     );
+}
+
+#[test]
+fn pages_of_large_entries_fit_into_a_body_both_ways() {
+    let (a, b) = (Home::new(), Home::new());
+    // Everything but the command is as large as it may be, in the worst of characters.
+    let fill = |home: &Home, device: &str| {
+        let mut store =
+            rustory_store::Store::open(&home.db(), rustory_store::Access::PATIENT, None).unwrap();
+        let entries: Vec<rustory_core::Entry> = (0..1_000u128)
+            .map(|n| {
+                let json = serde_json::json!({
+                    "entry_id": format!("{:08}-0000-4000-8000-{:012}", device.len(), n), "device_id": device,
+                    "ts": "2026-01-01T00:00:00Z", "cmd": "c", "cwd": "\u{1}".repeat(4_000), "new": "x".repeat(16_000),
+                });
+                serde_json::from_str::<rustory_core::json::PartialEntry>(&json.to_string()).unwrap().into_entry().unwrap()
+            })
+            .collect();
+        store.insert(&entries).unwrap();
+    };
+    fill(&a, "d");
+    fill(&b, "dd");
+    let server = Server::start(&a);
+    synced(&b, &server);
+    assert_equal(&a, &b, 2_000);
 }
 
 #[test]
@@ -577,6 +645,9 @@ fn bad_requests_get_a_clear_answer_and_the_server_stays_up_and_small() {
         ),
         ("/api/v1/entries?cursor=", 400, "`cursor=`"),
         ("/api/v1/entries?cursor=%00%ff", 400, "`cursor"),
+        ("/api/v1/entries?have=x", 400, "`have`: expected"),
+        ("/api/v1/entries?have=:5", 400, "`have`: expected"),
+        ("/api/v1/entries?have=x:-1", 400, "`have`: expected"),
         ("/api/v1/nothing", 404, "/api/v1/ping"),
         ("/", 404, "there is no"),
         ("/api/v1/entries?limit=0", 200, "entries"),
@@ -604,11 +675,12 @@ fn bad_requests_get_a_clear_answer_and_the_server_stays_up_and_small() {
     let (status, _) = server.raw(request(&long).as_bytes());
     assert!([400, 414, 431].contains(&status), "{status}");
 
-    let deep = format!(
+    let large = format!(
         "[{{\"new\":{}{}}}]",
         "[".repeat(100_000),
         "]".repeat(100_000)
     );
+    let deep = format!("[{{\"new\":{}{}}}]", "[".repeat(8_000), "]".repeat(8_000));
     for (body, says) in [
         (&b"{\"entries\":[{\"entry_id\""[..], "no JSON"),
         (b"", "no JSON"),
@@ -618,6 +690,7 @@ fn bad_requests_get_a_clear_answer_and_the_server_stays_up_and_small() {
         (b"[{}]", "`entry_id` is missing"),
         (b"\xff\xfe", "no JSON"),
         (deep.as_bytes(), "recursion"),
+        (large.as_bytes(), "200000 bytes"),
     ] {
         let (status, answer) = server.post(body);
         assert_eq!(status, 400, "{answer}");
@@ -643,6 +716,20 @@ fn bad_requests_get_a_clear_answer_and_the_server_stays_up_and_small() {
     stream.write_all(cut).unwrap();
     drop(stream);
 
+    // Two bytes of JSON an element must not become sixteen and more of memory.
+    let many = format!("[{}0]", "0,".repeat(8 << 20)[..(16 << 20) - 10].to_owned());
+    let nested = format!("[{{\"new\":{many}}}]");
+    for body in [&many, &nested[..nested.len().min(16 << 20)].to_owned()] {
+        let threads: Vec<_> = std::thread::scope(|scope| {
+            let posts: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| server.post(body.as_bytes())))
+                .collect();
+            posts.into_iter().map(|post| post.join().unwrap()).collect()
+        });
+        for (status, answer) in threads {
+            assert_eq!(status, 400, "{answer}");
+        }
+    }
     let _idle: Vec<_> = (0..40)
         .map(|_| TcpStream::connect(&server.addr).unwrap())
         .collect();
@@ -677,12 +764,20 @@ fn a_taken_port_is_told() {
 
 /// A peer that says whatever it is told to.
 fn lying_peer(pages: Vec<String>) -> (String, std::thread::JoinHandle<()>) {
+    lying_peer_with(|ping| ping, pages)
+}
+
+fn lying_peer_with(
+    change: impl FnOnce(String) -> String,
+    pages: Vec<String>,
+) -> (String, std::thread::JoinHandle<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let ping = format!(
         r#"{{"ok":true,"service":"rustory","protocol":1,"version":"9","device_id":"liar","log_id":"{}","head":5}}"#,
         "ab".repeat(16)
     );
+    let ping = change(ping);
     let thread = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(stream);
@@ -750,6 +845,29 @@ fn a_peer_that_lies_ends_the_round_with_one_error_and_what_came_before_stays() {
             "{says}: {talk}"
         );
         assert_eq!(home.cmds(), ["kept"]);
+        peer.join().unwrap();
+    }
+}
+
+#[test]
+fn a_peer_of_another_protocol_or_with_absurd_names_is_not_believed() {
+    for (from, to) in [
+        ("\"protocol\":1".to_owned(), "\"protocol\":2".to_owned()),
+        ("liar".to_owned(), "x".repeat(20_000)),
+        (
+            "\"head\":5".to_owned(),
+            "\"head\":18446744073709551615".to_owned(),
+        ),
+    ] {
+        let home = Home::new();
+        let (url, peer) = lying_peer_with(|ping| ping.replace(&from, &to), Vec::new());
+        let output = home.rr(["sync", &url]).output().unwrap();
+        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{talk}");
+        assert!(
+            talk.contains("is no rustory that this version understands"),
+            "{talk}"
+        );
         peer.join().unwrap();
     }
 }

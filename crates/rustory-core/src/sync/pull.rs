@@ -121,6 +121,9 @@ pub enum PullError {
 pub struct Pull {
     log_id: LogId,
     limit: usize,
+    /// The peer's head when this began: what grows behind it is for the next round, so that a
+    /// round ends.
+    until: IngestSeq,
     /// Behind what the next page must lie; `None`: none is asked for.
     asked: Option<IngestSeq>,
     /// Handed over and not stored yet.
@@ -129,12 +132,19 @@ pub struct Pull {
 }
 
 impl Pull {
-    /// Begins to read `log_id` behind `after`, `limit` entries at a time.
+    /// Begins to read `log_id` behind `after` and up to its head `until`, `limit` entries at a
+    /// time.
     #[must_use]
-    pub fn begin(log_id: LogId, after: IngestSeq, limit: usize) -> (Pull, Effect) {
+    pub fn begin(
+        log_id: LogId,
+        after: IngestSeq,
+        until: IngestSeq,
+        limit: usize,
+    ) -> (Pull, Effect) {
         let pull = Pull {
             log_id,
             limit,
+            until,
             asked: Some(after),
             storing: 0,
             ended: false,
@@ -164,7 +174,7 @@ impl Pull {
             return Ok(self.done_if_over());
         };
         let mut effects = Vec::new();
-        if page.more {
+        if page.more && last < self.until {
             self.asked = Some(last);
             effects.push(Effect::Fetch {
                 after: last,
@@ -279,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_next_page_is_asked_for_before_this_one_is_stored() {
-        let (mut pull, _) = Pull::begin(LOG, seq(0), 2);
+        let (mut pull, _) = Pull::begin(LOG, seq(0), seq(100), 2);
         let effects = pull.handle(Input::Page(page(&[1, 2], true))).unwrap();
         assert!(matches!(effects[0], Effect::Fetch { after, .. } if after == seq(2)));
         assert!(matches!(effects[1], Effect::Store { .. }));
@@ -289,9 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_grows_without_end_does_not_keep_the_round_going() {
+        let (mut pull, _) = Pull::begin(LOG, seq(0), seq(4), 2);
+        pull.handle(Input::Page(page(&[1, 2], true))).unwrap();
+        let effects = pull.handle(Input::Page(page(&[3, 4], true))).unwrap();
+        assert!(matches!(effects[..], [Effect::Store { .. }]), "{effects:?}");
+        pull.handle(Input::Stored).unwrap();
+        assert_eq!(pull.handle(Input::Stored).unwrap(), [Effect::Done]);
+    }
+
+    #[test]
     fn what_cannot_be_true_ends_the_pull_with_one_error() {
         let with = |change: &dyn Fn(&mut Page)| {
-            let (mut pull, _) = Pull::begin(LOG, seq(10), 3);
+            let (mut pull, _) = Pull::begin(LOG, seq(10), seq(100), 3);
             let mut page = page(&[11, 12], true);
             change(&mut page);
             pull.handle(Input::Page(page)).unwrap_err()
@@ -327,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_page_that_nobody_asked_for_is_refused() {
-        let (mut pull, _) = Pull::begin(LOG, seq(0), 3);
+        let (mut pull, _) = Pull::begin(LOG, seq(0), seq(100), 3);
         pull.handle(Input::Page(page(&[1], false))).unwrap();
         assert_eq!(
             pull.handle(Input::Page(page(&[2], false))),
@@ -352,7 +372,7 @@ mod tests {
                 // A server may not know that a full page was the last one.
                 page(&found, rest > 0 || (!known_end && found.len() == limit))
             };
-            let (mut pull, first) = Pull::begin(LOG, seq(from), limit);
+            let (mut pull, first) = Pull::begin(LOG, seq(from), seq(u64::from(u32::MAX)), limit);
             let mut todo = std::collections::VecDeque::from([first]);
             let mut stored = Vec::new();
             let mut done = false;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -96,6 +96,12 @@ pub enum ClientError {
         /// Where.
         url: Url,
     },
+    /// The answer is larger than any that this version sends.
+    #[error("`{url}` answers with more than {HTTP_BODY_BYTES_MAX} bytes")]
+    TooLarge {
+        /// Where.
+        url: Url,
+    },
     /// The token is missing or wrong.
     #[error("`{url}` asks for another token")]
     Unauthorized {
@@ -166,7 +172,8 @@ impl Client {
             .ok_or_else(|| self.not_rustory())
     }
 
-    /// Asks for a page of the log without what was typed on `exclude_device`.
+    /// Asks for a page of the log, without what we have of one device: its id, and the
+    /// `device_seq` up to which we have everything.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -174,10 +181,14 @@ impl Client {
         &mut self,
         after: IngestSeq,
         limit: usize,
-        exclude_device: &str,
+        have: Option<&(String, u64)>,
     ) -> Result<Page, ClientError> {
-        let exclude: String = form_urlencoded::byte_serialize(exclude_device.as_bytes()).collect();
-        let path = format!("/api/v1/entries?cursor={after}&limit={limit}&exclude_device={exclude}");
+        let mut path = format!("/api/v1/entries?cursor={after}&limit={limit}");
+        if let Some((device, through)) = have {
+            let device = form_urlencoded::byte_serialize(device.as_bytes());
+            path.extend(["&have="].into_iter().chain(device));
+            path.push_str(&format!(":{through}"));
+        }
         let body = self.request(Method::GET, &path, Bytes::new())?;
         serde_json::from_slice::<PageIn<'_>>(&body)
             .ok()
@@ -204,7 +215,26 @@ impl Client {
         }
     }
 
+    /// Sends a request, if need be again: on a new connection when the kept one turns out to be
+    /// closed, and after a moment when the server's database is locked. Every request of this
+    /// transport may be repeated.
     fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let kept = self.connection.is_some();
+            match self.attempt(method.clone(), path, body.clone()) {
+                Err(ClientError::Broken { .. }) if kept => self.connection = None,
+                Err(ClientError::Refused { status: 503, .. })
+                    if Instant::now() + RETRY_AFTER < deadline =>
+                {
+                    std::thread::sleep(RETRY_AFTER);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn attempt(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -238,6 +268,9 @@ impl Client {
         })
     }
 }
+
+/// What the server asks for with its 503.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 async fn connect(url: &Url) -> Result<SendRequest<Full<Bytes>>, ClientError> {
     let host = url.host.trim_start_matches('[').trim_end_matches(']');
@@ -279,7 +312,10 @@ async fn answer(
     let body = Limited::new(response.into_body(), HTTP_BODY_BYTES_MAX)
         .collect()
         .await
-        .map_err(|_| broken())?
+        .map_err(|err| match err.is::<LengthLimitError>() {
+            true => ClientError::TooLarge { url: url.clone() },
+            false => broken(),
+        })?
         .to_bytes();
     if status.is_success() {
         return Ok(body);

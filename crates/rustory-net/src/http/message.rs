@@ -1,9 +1,13 @@
 //! The JSON bodies, both ways.
 
+use std::fmt;
+
 use rustory_core::json::{EntryJson, PartialEntry};
+use rustory_core::limits::{BATCH_ENTRIES_MAX, FIELD_BYTES_MAX};
 use rustory_core::sync::Page;
 use rustory_core::{Entry, IngestSeq, LogId};
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// The version of this transport.
@@ -24,6 +28,8 @@ pub struct Hello {
     pub log_id: LogId,
     /// The last position of its log.
     pub head: IngestSeq,
+    /// The last number in the device's own count.
+    pub device_seq: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +45,8 @@ pub(super) struct Ping {
     pub(super) user_id: String,
     pub(super) log_id: String,
     pub(super) head: u64,
+    #[serde(default)]
+    pub(super) device_seq: u64,
 }
 
 impl From<Hello> for Ping {
@@ -53,6 +61,7 @@ impl From<Hello> for Ping {
             user_id: hello.user_id,
             log_id: hello.log_id.to_string(),
             head: hello.head.get(),
+            device_seq: hello.device_seq,
         }
     }
 }
@@ -61,9 +70,19 @@ impl From<Hello> for Ping {
 pub(super) const SERVICE: &str = "rustory";
 
 impl Ping {
-    /// `None`: not of this service, or with values that no log has.
+    /// `None`: not of this service and version, or with values that no log has.
     pub(super) fn into_hello(self) -> Option<Hello> {
-        if self.service != SERVICE || self.device_id.is_empty() {
+        let texts = [
+            &self.device_id,
+            &self.device_name,
+            &self.user_id,
+            &self.version,
+        ];
+        if self.service != SERVICE
+            || self.protocol != PROTOCOL
+            || self.device_id.is_empty()
+            || texts.iter().any(|text| text.len() > FIELD_BYTES_MAX)
+        {
             return None;
         }
         Some(Hello {
@@ -73,6 +92,7 @@ impl Ping {
             version: self.version,
             log_id: self.log_id.parse().ok()?,
             head: IngestSeq::new(self.head)?,
+            device_seq: self.device_seq,
         })
     }
 }
@@ -91,7 +111,7 @@ pub(super) struct PageOut<'a> {
 #[derive(Deserialize)]
 pub(super) struct PageIn<'a> {
     #[serde(borrow)]
-    entries: Vec<&'a RawValue>,
+    entries: RawEntries<'a>,
     next_cursor: Option<u64>,
     last: Option<u64>,
     log_id: String,
@@ -100,10 +120,10 @@ pub(super) struct PageIn<'a> {
 impl PageIn<'_> {
     /// `None`: with values that no log has.
     pub(super) fn into_page(self) -> Option<Page> {
-        let entries: Vec<Entry> = self.entries.iter().filter_map(|raw| entry(raw)).collect();
+        let entries: Vec<Entry> = self.entries.0.iter().filter_map(|raw| entry(raw)).collect();
         Some(Page {
             log_id: self.log_id.parse().ok()?,
-            unreadable: self.entries.len() - entries.len(),
+            unreadable: self.entries.0.len() - entries.len(),
             entries,
             last: match self.last {
                 Some(last) => Some(IngestSeq::new(last)?),
@@ -126,12 +146,45 @@ pub(super) fn posted(body: &[u8]) -> serde_json::Result<Vec<&RawValue>> {
     #[derive(Deserialize)]
     struct Object<'a> {
         #[serde(borrow)]
-        entries: Vec<&'a RawValue>,
+        entries: RawEntries<'a>,
     }
-    if body.trim_ascii_start().starts_with(b"{") {
-        return Ok(serde_json::from_slice::<Object<'_>>(body)?.entries);
+    let entries = if body.trim_ascii_start().starts_with(b"{") {
+        serde_json::from_slice::<Object<'_>>(body)?.entries
+    } else {
+        serde_json::from_slice(body)?
+    };
+    Ok(entries.0)
+}
+
+/// A list of at most [`BATCH_ENTRIES_MAX`] values, each as its text. The limit holds while it is
+/// read: two bytes of JSON would otherwise become sixteen of memory.
+struct RawEntries<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawEntries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(RawEntriesVisitor)
     }
-    serde_json::from_slice(body)
+}
+
+struct RawEntriesVisitor;
+
+impl<'de> Visitor<'de> for RawEntriesVisitor {
+    type Value = RawEntries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {BATCH_ENTRIES_MAX} entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RawEntries<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = list.next_element()? {
+            if entries.len() == BATCH_ENTRIES_MAX {
+                return Err(de::Error::invalid_length(entries.len() + 1, &self));
+            }
+            entries.push(entry);
+        }
+        Ok(RawEntries(entries))
+    }
 }
 
 #[derive(Serialize)]

@@ -30,7 +30,8 @@ pub trait Log: Send + Sync + 'static {
     /// [`LogError`].
     fn hello(&self) -> Result<Hello, LogError>;
 
-    /// At most `limit` entries behind `after`, without those typed on `exclude_device`.
+    /// At most `limit` entries behind `after`, without what the reader has of one device: its id,
+    /// and the `device_seq` up to which the reader has everything.
     ///
     /// # Errors
     /// [`LogError`].
@@ -38,7 +39,7 @@ pub trait Log: Send + Sync + 'static {
         &self,
         after: IngestSeq,
         limit: usize,
-        exclude_device: Option<&str>,
+        have: Option<(String, u64)>,
     ) -> Result<Served, LogError>;
 
     /// Stores entries, all or none.
@@ -82,6 +83,10 @@ pub struct ServerConfig {
 /// Connections served at once; more wait in the kernel's queue. Ten devices need ten.
 const CONNECTIONS_MAX: usize = 64;
 
+/// Bodies in memory at once: each may have [`HTTP_BODY_BYTES_MAX`] bytes and its entries as much
+/// again. More requests wait.
+const BODIES_MAX: usize = 2;
+
 /// A client that sends its header slower than this is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -124,6 +129,7 @@ impl Server {
         let service = Arc::new(Service {
             log,
             token: self.token,
+            bodies: Semaphore::new(BODIES_MAX),
         });
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let accepting = async {
@@ -221,6 +227,8 @@ impl From<LogError> for Refusal {
 struct Service {
     log: Arc<dyn Log>,
     token: Option<String>,
+    /// Places for bodies that are in memory.
+    bodies: Semaphore,
 }
 
 impl Service {
@@ -304,9 +312,11 @@ impl Service {
         let query = Query::parse(query.unwrap_or_default())?;
         let (hello, served) = self
             .with_log(move |log| {
-                let exclude = query.exclude_device.as_deref();
                 // The log's name and end first: what is read then is at least that.
-                Ok((log.hello()?, log.read(query.cursor, query.limit, exclude)?))
+                Ok((
+                    log.hello()?,
+                    log.read(query.cursor, query.limit, query.have)?,
+                ))
             })
             .await?;
         let last = served.last.map(IngestSeq::get);
@@ -323,6 +333,7 @@ impl Service {
     }
 
     async fn post(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        let _place = self.bodies.acquire().await;
         let body = body(request).await?;
         let pushed = self
             .with_log(move |log| Ok(parse_entries(&body).map(|entries| log.insert(entries))))
@@ -351,7 +362,7 @@ impl Service {
 struct Query {
     cursor: IngestSeq,
     limit: usize,
-    exclude_device: Option<String>,
+    have: Option<(String, u64)>,
 }
 
 impl Query {
@@ -359,7 +370,7 @@ impl Query {
         let mut query = Query {
             cursor: IngestSeq::ZERO,
             limit: BATCH_ENTRIES_DEFAULT,
-            exclude_device: None,
+            have: None,
         };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match &*name {
@@ -367,12 +378,22 @@ impl Query {
                 "limit" => {
                     query.limit = clamp_batch_entries(number("limit", &value)?.get());
                 }
-                "exclude_device" => query.exclude_device = Some(value.into_owned()),
+                "have" => query.have = Some(have(&value)?),
                 // Of a newer client; it can live without.
                 _ => {}
             }
         }
         Ok(query)
+    }
+}
+
+fn have(value: &str) -> Result<(String, u64), Refusal> {
+    let read = value
+        .rsplit_once(':')
+        .filter(|(device, _)| !device.is_empty());
+    match read.map(|(device, through)| (device, through.parse())) {
+        Some((device, Ok(through))) => Ok((device.to_owned(), through)),
+        _ => Err(Refusal::bad("`have`: expected `DEVICE_ID:NUMBER`")),
     }
 }
 

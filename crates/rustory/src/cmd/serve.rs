@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustory_core::{Entry, IngestSeq};
 use rustory_net::http::{Hello, Log, LogError, Pushed, Served, Server, ServerConfig};
-use rustory_store::{Access, Store, StoreError};
+use rustory_store::{Access, Have, Store, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ctx::Ctx;
@@ -142,6 +142,7 @@ impl Log for ServedLog {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 log_id: store.identity().log_id,
                 head: store.head()?,
+                device_seq: store.own_seq()?,
             })
         })
     }
@@ -150,11 +151,12 @@ impl Log for ServedLog {
         &self,
         after: IngestSeq,
         limit: usize,
-        exclude_device: Option<&str>,
+        have: Option<(String, u64)>,
     ) -> Result<Served, LogError> {
+        let have = have.map(|(device_id, through)| Have { device_id, through });
         self.with(|store| {
             let head = store.head()?;
-            let batch = store.read_between(after, head, limit, exclude_device)?;
+            let batch = store.read_between(after, head, limit, have.as_ref())?;
             Ok(Served {
                 entries: batch.entries,
                 last: batch.last,

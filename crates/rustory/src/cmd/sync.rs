@@ -8,7 +8,7 @@ use rustory_core::limits::BATCH_ENTRIES_DEFAULT;
 use rustory_core::sync::{Effect, Input, Page, Pull, PullError, Start};
 use rustory_core::{Cursor, Entry, IngestSeq};
 use rustory_net::http::{Client, ClientError, Hello, Pushed, Url, UrlError};
-use rustory_store::{Access, Store, StoreError};
+use rustory_store::{Access, Have, Store, StoreError};
 use serde_json::json;
 
 use crate::ctx::{Ctx, now};
@@ -52,8 +52,7 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let timeout = Duration::from_secs(args.timeout);
     let mut client = Client::new(args.peer, ctx.settings.http_token.clone(), timeout)
         .map_err(|err| CommandError::failed(format!("no event loop: {err}")))?;
-    let hello = client.hello()?;
-    let mut round = Round::begin(ctx, store, hello)?;
+    let mut round = Round::begin(ctx, store, &mut client)?;
     client = round.pull(client)?;
     round.push(&mut client)?;
     round.report(args.json)
@@ -88,15 +87,36 @@ struct Done {
 }
 
 impl<'a> Round<'a> {
-    fn begin(ctx: &'a Ctx, mut store: Store, hello: Hello) -> Result<Round<'a>, CommandError> {
+    fn begin(
+        ctx: &'a Ctx,
+        mut store: Store,
+        client: &mut Client,
+    ) -> Result<Round<'a>, CommandError> {
+        let mut hello = client.hello()?;
         if hello.log_id == store.identity().log_id {
             return Err(CommandError::usage(
                 "that is this very database: there is nothing to exchange",
             ));
         }
-        let peer = store.peer(&hello.device_id)?;
-        let known = peer.as_ref().map(|peer| peer.cursor);
-        let (start, from) = Start::decide(known, hello.log_id, hello.head);
+        let decide = |store: &Store, hello: &Hello| -> Result<_, StoreError> {
+            let peer = store.peer(&hello.device_id)?;
+            let known = peer.as_ref().map(|peer| peer.cursor);
+            Ok((Start::decide(known, hello.log_id, hello.head), peer))
+        };
+        let ((mut start, mut from), mut peer) = decide(&store, &hello)?;
+        if start == Start::OlderCopy {
+            // Or another sync of ours has pushed since it told its head: then it has more now.
+            hello = client.hello()?;
+            ((start, from), peer) = decide(&store, &hello)?;
+        }
+        // Each side leaves out what the other typed itself: not if they can't be told apart.
+        let same_id = hello.device_id == store.identity().device_id;
+        if same_id {
+            ctx.note(format_args!(
+                "both devices call themselves `{}`: remove `device_id` from the configuration of one",
+                hello.device_id
+            ));
+        }
         let name = display_name(&hello);
         match start {
             Start::NewLog => ctx.note(format_args!(
@@ -123,7 +143,7 @@ impl<'a> Round<'a> {
                 .filter(|_| resumes)
                 .map_or(IngestSeq::ZERO, |peer| peer.pushed),
             theirs: Vec::new(),
-            spares_own: resumes && peer.is_some_and(|peer| peer.complete),
+            spares_own: resumes && !same_id && peer.is_some_and(|peer| peer.complete),
             done: Done::default(),
             progress: Progress::new(ctx.quiet),
             began: Instant::now(),
@@ -137,14 +157,17 @@ impl<'a> Round<'a> {
     fn pull(&mut self, mut client: Client) -> Result<Client, CommandError> {
         let (ask, asked) = mpsc::channel::<(IngestSeq, usize)>();
         let (answer, answers) = mpsc::sync_channel::<Result<Page, ClientError>>(1);
-        let exclude = match self.spares_own {
-            true => self.store.identity().device_id.clone(),
-            false => String::new(),
+        let have = match self.spares_own {
+            true => Some((
+                self.store.identity().device_id.clone(),
+                self.store.own_seq()?,
+            )),
+            false => None,
         };
         std::thread::scope(|scope| {
             let fetcher = scope.spawn(move || {
                 for (after, limit) in asked {
-                    let page = client.page(after, limit, &exclude);
+                    let page = client.page(after, limit, have.as_ref());
                     if answer.send(page).is_err() {
                         break;
                     }
@@ -168,8 +191,12 @@ impl<'a> Round<'a> {
         answers: &mpsc::Receiver<Result<Page, ClientError>>,
     ) -> Result<(), CommandError> {
         let gone = || CommandError::failed("the fetching thread ended early; this is a bug");
-        let (mut pull, first) =
-            Pull::begin(self.cursor.log_id, self.cursor.seq, BATCH_ENTRIES_DEFAULT);
+        let (mut pull, first) = Pull::begin(
+            self.cursor.log_id,
+            self.cursor.seq,
+            self.hello.head,
+            BATCH_ENTRIES_DEFAULT,
+        );
         let mut effects = VecDeque::from([first]);
         loop {
             let input = match effects.pop_front() {
@@ -253,20 +280,23 @@ impl<'a> Round<'a> {
     }
 
     fn push_until(&mut self, client: &mut Client, until: IngestSeq) -> Result<(), CommandError> {
-        let exclude = self.spares_own.then(|| self.hello.device_id.clone());
+        let have = self.spares_own.then(|| Have {
+            device_id: self.hello.device_id.clone(),
+            through: self.hello.device_seq,
+        });
         while self.pushed < until {
             let batch = self.store.read_between(
                 self.pushed,
                 until,
                 BATCH_ENTRIES_DEFAULT,
-                exclude.as_deref(),
+                have.as_ref(),
             )?;
             let Some(last) = batch.last else { break };
             if !batch.entries.is_empty() {
                 let answer = client.push(&batch.entries)?;
                 self.done.sent += batch.entries.len() as u64;
                 self.done.accepted += answer.inserted;
-                self.skip_own(answer);
+                self.skip_own(answer, batch.entries.len());
                 self.pushed = last;
                 self.remember_pushed()?;
             }
@@ -280,9 +310,11 @@ impl<'a> Round<'a> {
 
     /// What we have just sent stands at the end of the peer's log now: no need to read it back,
     /// provided that everything before it is read.
-    fn skip_own(&mut self, answer: Pushed) {
+    fn skip_own(&mut self, answer: Pushed, sent: usize) {
+        // Two positions an entry at most: one for replacing, one for trying to insert.
         if let Some((before, after)) = answer.stored_as
             && before == self.cursor.seq.get()
+            && after.saturating_sub(before) <= 2 * sent as u64
             && let Some(after) = IngestSeq::new(after)
         {
             self.cursor.seq = self.cursor.seq.max(after);
@@ -365,6 +397,7 @@ impl From<ClientError> for CommandError {
             ClientError::Refused { status: 503, .. } => {
                 "its database is locked by another program; try again"
             }
+            ClientError::TooLarge { .. } => "is it another version of rr?",
             ClientError::Refused { .. } => return CommandError::failed(err),
         };
         CommandError::failed(err).hint(hint)
