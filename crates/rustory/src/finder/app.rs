@@ -29,7 +29,7 @@ use crate::error::CommandError;
 /// An escape that nothing follows for this long was the key itself.
 const ESCAPE_ALONE_AFTER: Duration = Duration::from_millis(40);
 /// How long keys wait for an Enter before them that can't be answered yet.
-const PICK_PATIENCE: Duration = Duration::from_millis(500);
+const PICK_PATIENCE: Duration = Duration::from_secs(1);
 /// At least this many distinct commands are read before the first frame.
 const HEAD_ROWS_MIN: usize = 64;
 /// Bytes of a paste or of keys typed ahead that are taken in before the next frame.

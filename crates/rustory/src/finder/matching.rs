@@ -278,37 +278,6 @@ fn band(best: u32, score: u32) -> u8 {
     band.min(BANDS as u32 - 1) as u8
 }
 
-/// Finds the matched letters of single commands, for showing them.
-#[derive(Debug)]
-pub(crate) struct Highlighter {
-    words: Vec<Matcher>,
-}
-
-impl Highlighter {
-    pub(crate) fn new(query: &Query) -> Highlighter {
-        let words = query.groups.iter().flatten().filter(|word| !word.negated);
-        Highlighter {
-            words: words
-                .map(|word| Matcher::from_patterns(&[word.pattern()], &config()))
-                .collect(),
-        }
-    }
-
-    /// Byte positions in `text` at which matched letters lie, ascending.
-    pub(crate) fn positions(&mut self, text: &str) -> Vec<usize> {
-        let mut positions: Vec<usize> = self
-            .words
-            .iter_mut()
-            .filter_map(|word| word.match_one_indices(text, 0))
-            .flat_map(|found| found.indices)
-            .map(|index| index as usize)
-            .collect();
-        positions.sort_unstable();
-        positions.dedup();
-        positions
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,22 +352,6 @@ mod tests {
     }
 
     #[test]
-    fn matched_letters_are_told_by_byte_positions() {
-        let positions =
-            |typed: &str, text: &str| Highlighter::new(&Query::parse(typed)).positions(text);
-        assert_eq!(positions("gp", "git push"), [0, 4]);
-        assert_eq!(
-            positions("git | push !x", "git push"),
-            [0, 1, 2, 4, 5, 6, 7]
-        );
-        let at = positions("한", "vi 한글");
-        assert!(
-            at.iter().all(|at| (3..6).contains(at)) && !at.is_empty(),
-            "{at:?}"
-        );
-    }
-
-    #[test]
     fn a_search_that_is_not_wanted_any_more_gives_nothing() {
         let corpus = corpus(&["git"]);
         let wanted = Wanted::default();
@@ -456,10 +409,6 @@ mod tests {
         fn no_text_and_no_query_makes_the_matcher_panic(text in "\\PC{0,60}", typed in "\\PC{0,20}") {
             let corpus = corpus(&[text.as_str(), "x"]);
             found(&corpus, &typed);
-            let query = Query::parse(&typed);
-            for at in Highlighter::new(&query).positions(corpus.text(0)) {
-                prop_assert!(at < corpus.text(0).len().max(1));
-            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod app;
 mod corpus;
 mod details;
 mod fzf;
+mod highlight;
 mod keys;
 mod line;
 mod load;

@@ -27,8 +27,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::app::App;
 use super::details::Detail;
+use super::highlight::Highlighter;
 use super::load::Scope;
-use super::matching::Highlighter;
 use crate::text::{Breaks, push_visible};
 use crate::ui::grouped;
 use crate::when;
@@ -151,7 +151,7 @@ fn scrolled(first: usize, selected: usize, rows: usize) -> usize {
 }
 
 fn list(app: &App, buffer: &mut Buffer, area: Rect) {
-    let mut highlighter = Highlighter::new(&app.shown.query);
+    let highlighter = Highlighter::new(&app.shown.query);
     for (row, position) in (0..area.height).zip(app.first_row..) {
         let Some(index) = app.shown.matches.get(position) else {
             return;
@@ -165,7 +165,7 @@ fn list(app: &App, buffer: &mut Buffer, area: Rect) {
         let y = area.bottom() - 1 - row;
         item.draw(
             app,
-            &mut highlighter,
+            &highlighter,
             buffer,
             Rect {
                 y,
@@ -189,7 +189,7 @@ const WIDE: u16 = 30;
 const WIDE_ENOUGH_FOR_DEVICES: u16 = 60;
 
 impl Item<'_> {
-    fn draw(&self, app: &App, highlighter: &mut Highlighter, buffer: &mut Buffer, area: Rect) {
+    fn draw(&self, app: &App, highlighter: &Highlighter, buffer: &mut Buffer, area: Rect) {
         let palette = app.palette;
         let mut left = vec![match self.is_selected {
             true => Span::styled("▌", palette.pointer()),
