@@ -126,7 +126,7 @@ pub(super) struct App {
 
     /// What there is to search, as far as it is loaded.
     corpus: Arc<Corpus>,
-    pub(super) complete: bool,
+    complete: bool,
     /// Why there is not more to search.
     pub(super) trouble: Option<String>,
     load: u64,
@@ -435,8 +435,13 @@ impl App {
         self.shown.matches.get(self.selected)
     }
 
+    /// Whether the list comes from everything there is in the scope.
+    pub(super) fn shows_all(&self) -> bool {
+        self.complete && Arc::ptr_eq(&self.shown.corpus, &self.corpus)
+    }
+
     /// Whether what is shown answers what is typed.
-    pub(super) fn is_current(&self) -> bool {
+    fn is_current(&self) -> bool {
         self.shown.number == self.search
     }
 

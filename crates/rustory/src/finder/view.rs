@@ -413,7 +413,7 @@ const DEVICE_COLUMNS_MAX: usize = 20;
 
 fn info(app: &App, buffer: &mut Buffer, area: Rect) {
     let palette = app.palette;
-    let loading = if app.complete { "" } else { "…" };
+    let loading = if app.shows_all() { "" } else { "…" };
     let mut spans = vec![
         Span::raw(format!(
             "  {}/{}{loading}  ",
