@@ -85,6 +85,8 @@ def read_back(commands, shell, path):
         parts = [re.sub(rb"\n *\d*\*? *$", b"", part) for part in data.split(b"\1")[1:]]
         # Last comes the call of `history` itself.
         del parts[len(commands) :]
+        # Empty lines are in bash's file, but not in what it reads of it.
+        commands = [re.sub(rb"\n\n+", b"\n", command) for command in commands]
     need(len(parts) == len(commands), f"{shell} read {len(parts)} of {len(commands)} commands")
     for number, (wanted, got) in enumerate(zip(commands, parts)):
         need(wanted == got, f"{shell} read entry {number} as {got[:200]!r}, typed was {wanted[:200]!r}")

@@ -40,7 +40,7 @@ class Screen:
         r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC
         r"|\x1b[P_^][^\x1b]*\x1b\\"  # DCS, APC, PM
         r"|\x1b[()*+].|\x1b([78=>MDEc])"  # charset; save, restore, index
-        r"|([\x00-\x1f\x7f])|([^\x00-\x1f\x7f\x1b]+)"
+        r"|([\x00-\x1a\x1c-\x1f\x7f])|([^\x00-\x1f\x7f\x1b]+)"
     )
 
     def __init__(self, rows=ROWS, cols=COLS):
