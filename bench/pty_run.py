@@ -310,19 +310,27 @@ class Program:
 
     def memory(self):
         """Bytes of the program and its children, from /proc: (peak, resident, of that not from files)."""
-        pids, sums = [self.pid], [0, 0, 0]
-        while pids:
-            pid = pids.pop()
+        sums = [0, 0, 0]
+        for pid in self.family():
             try:
                 with open(f"/proc/{pid}/status") as file:
                     status = dict(line.split(":", 1) for line in file if ":" in line)
-                with open(f"/proc/{pid}/task/{pid}/children") as file:
-                    pids += [int(child) for child in file.read().split()]
                 for k, name in enumerate(("VmHWM", "VmRSS", "RssAnon")):
                     sums[k] += int(status[name].split()[0]) * 1024
             except (OSError, KeyError):
                 continue
         return sums if sums[0] else (None, None, None)
+
+    def family(self):
+        """The ids of the program and of all below it, where /proc tells."""
+        found = [self.pid]
+        for pid in found:
+            try:
+                with open(f"/proc/{pid}/task/{pid}/children") as file:
+                    found += map(int, file.read().split())
+            except OSError:
+                continue
+        return found
 
     def end(self):
         """Closes the terminal and waits; kills what does not go by itself."""
