@@ -181,7 +181,7 @@ def memory_row(way):
 
 def ratio_row(way, peer):
     pairs = zip(way.figures(), peer.figures())
-    return (f"{way.name} / {peer.name}", *(common.ratio(ours, theirs) for ours, theirs in pairs))
+    return (f"{way.name} / {peer.name}", *(common.ratio(ours, theirs, 3) for ours, theirs in pairs))
 
 
 def main():
@@ -208,7 +208,7 @@ def main():
     if ours and peers:
         common.table(
             ("ratio of the medians", "painted", "painted, cold", "last key", "pasted", "peak memory"),
-            [ratio_row(way, peer) for way in ours for peer in peers],
+            [ratio_row(way, peer) for way in ours for peer in peers if not (way.failed or peer.failed)],
         )
     print("; ".join(common.version(path) for path in tools.values()))
     print()
