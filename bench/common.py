@@ -2,11 +2,11 @@
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 BENCH = os.path.dirname(os.path.abspath(__file__))
@@ -104,7 +104,7 @@ class Cost:
 
     def __init__(self, argv, env, cwd=None):
         started = time.monotonic()
-        with open(os.devnull, "r+b") as null, open(os.path.join(OUT, "stderr"), "w+b") as err:
+        with open(os.devnull, "r+b") as null, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(argv, env=env, cwd=cwd, stdin=null, stdout=null, stderr=err)
             _, status, usage = os.wait4(process.pid, 0)
             self.wall = time.monotonic() - started

@@ -68,7 +68,7 @@ def main():
             for label, (count, size, log) in sizes.items()
         ],
     )
-    print("; ".join(common.version(path) for path in tools.values()))
+    print("; ".join(f"{name}: {common.version(path)}" for name, path in tools.items()))
     print()
 
 

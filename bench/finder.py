@@ -210,8 +210,10 @@ def main():
             ("ratio of the medians", "painted", "painted, cold", "last key", "pasted", "peak memory"),
             [ratio_row(way, peer) for way in ours for peer in peers if not (way.failed or peer.failed)],
         )
-    print("; ".join(common.version(path) for path in tools.values()))
+    print("; ".join(f"{name}: {common.version(path)}" for name, path in tools.items()))
     print()
+    if any(way.failed for way in ways):
+        sys.exit("error: not every finder could be measured")
 
 
 if __name__ == "__main__":

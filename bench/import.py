@@ -107,7 +107,7 @@ def main():
         ("format", "entries", "wall s", "CPU s", "peak MB", "rows kept", "µs an entry", "rr / peer"),
         rows(tools, costs, wanted),
     )
-    print("; ".join(common.version(path) for path in tools.values()))
+    print("; ".join(f"{name}: {common.version(path)}" for name, path in tools.items()))
     print()
 
 

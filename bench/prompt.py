@@ -206,7 +206,7 @@ def main():
             for one, seen in zip(contenders, kept)
         ],
     )  # fmt: skip
-    print("; ".join(common.version(path) for path in tools.values()))
+    print("; ".join(f"{name}: {common.version(path)}" for name, path in tools.items()))
     print()
 
 
