@@ -762,15 +762,14 @@ fn a_taken_port_is_told() {
     );
 }
 
-/// A peer that says whatever it is told to.
-fn lying_peer(pages: Vec<String>) -> (String, std::thread::JoinHandle<()>) {
+/// A peer that says whatever it is told to, and tells in the end what it was asked.
+type Liar = std::thread::JoinHandle<Vec<String>>;
+
+fn lying_peer(pages: Vec<String>) -> (String, Liar) {
     lying_peer_with(|ping| ping, pages)
 }
 
-fn lying_peer_with(
-    change: impl FnOnce(String) -> String,
-    pages: Vec<String>,
-) -> (String, std::thread::JoinHandle<()>) {
+fn lying_peer_with(change: impl FnOnce(String) -> String, pages: Vec<String>) -> (String, Liar) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let ping = format!(
@@ -781,24 +780,101 @@ fn lying_peer_with(
     let thread = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(stream);
-        for body in std::iter::once(ping).chain(pages) {
-            let mut line = String::new();
-            while line != "\r\n" {
-                line.clear();
-                if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                    return;
-                }
-            }
+        let mut pages = pages.into_iter();
+        let mut asked = Vec::new();
+        while let Some(line) = request_line(&mut reader) {
+            let body = match line.contains("/ping") {
+                true => Some(ping.clone()),
+                false => pages.next(),
+            };
+            asked.push(line);
+            let Some(body) = body else { break };
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
             let stream = reader.get_mut();
             if stream.write_all(head.as_bytes()).is_err()
                 || stream.write_all(body.as_bytes()).is_err()
             {
-                return;
+                break;
             }
         }
+        asked
     });
     (url, thread)
+}
+
+/// The first line of the next request, with its header read; `None` at the end.
+fn request_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut first = String::new();
+    reader
+        .read_line(&mut first)
+        .ok()
+        .filter(|&bytes| bytes > 0)?;
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        reader
+            .read_line(&mut line)
+            .ok()
+            .filter(|&bytes| bytes > 0)?;
+    }
+    Some(first)
+}
+
+/// A page of the lying peer's log: entries with these numbers.
+fn lying_page(numbers: &[u32], last: u32, more: bool) -> String {
+    let entries: Vec<Value> = numbers
+        .iter()
+        .map(|n| entry(*n, &format!("c{n}")))
+        .collect();
+    let next = if more { Some(last) } else { None };
+    serde_json::json!({
+        "entries": entries, "last": last, "next_cursor": next, "head": 5, "log_id": "ab".repeat(16),
+    })
+    .to_string()
+}
+
+fn sync_with(home: &Home, url: &str) -> Option<i32> {
+    home.rr(["sync", url]).output().unwrap().status.code()
+}
+
+#[test]
+fn what_came_from_a_peer_is_not_sent_back_to_it_even_after_an_exchange_that_broke() {
+    let home = Home::new();
+    let bad = lying_page(&[], 9, true);
+    let (url, peer) = lying_peer(vec![lying_page(&[1, 2, 3], 3, true), bad]);
+    assert_eq!(sync_with(&home, &url), Some(1));
+    peer.join().unwrap();
+    let (url, peer) = lying_peer(vec![lying_page(&[4, 5], 5, false)]);
+    assert_eq!(sync_with(&home, &url), Some(0));
+    let asked = peer.join().unwrap();
+    assert!(
+        asked.iter().all(|line| line.starts_with("GET ")),
+        "{asked:?}"
+    );
+    assert!(asked[1].contains("cursor=3&"), "{asked:?}");
+}
+
+#[test]
+fn the_cursor_of_an_older_copy_starts_anew_even_if_the_exchange_breaks() {
+    let home = Home::new();
+    let (url, peer) = lying_peer(vec![lying_page(&[1, 2, 3, 4, 5], 5, false)]);
+    assert_eq!(sync_with(&home, &url), Some(0));
+    peer.join().unwrap();
+    // Set back to two entries; it hangs up when it is to get the lost ones.
+    let set_back = |ping: String| ping.replace("\"head\":5", "\"head\":2");
+    let (url, peer) = lying_peer_with(set_back, vec![lying_page(&[1, 11], 2, false)]);
+    assert_eq!(sync_with(&home, &url), Some(1));
+    let asked = peer.join().unwrap();
+    assert!(
+        asked.iter().any(|line| line.starts_with("POST ")),
+        "{asked:?}"
+    );
+    // Grown past the old cursor: what lies between must be asked for.
+    let grown = |ping: String| ping.replace("\"head\":5", "\"head\":6");
+    let (url, peer) = lying_peer_with(grown, vec![lying_page(&[12, 13, 14, 15], 6, false)]);
+    let _ = sync_with(&home, &url);
+    let asked = peer.join().unwrap();
+    assert!(asked[1].contains("cursor=2&"), "{asked:?}");
 }
 
 #[test]
