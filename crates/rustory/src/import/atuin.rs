@@ -3,76 +3,23 @@
 //! atuin's own ids are kept and every field follows from its row alone, so that a history which
 //! atuin had synced to several machines is the same entries whichever of them imports it.
 
-use std::path::Path;
-
 use bstr::BString;
 use rusqlite::Row;
 use rustory_core::{Entry, EntryId, Extra, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Format;
-use super::known::Known;
-use super::report::Report;
-use super::run::{self, Run, Stop};
-use crate::error::CommandError;
+use super::database::{Database, Found};
+use super::run;
 
-/// Imports a database of atuin.
-pub(super) fn import(run: &mut Run<'_>, path: &Path) -> Result<Report, CommandError> {
-    let conn = run::foreign_database(path)?;
-    run.drain()?;
-    let mut report = Report::new(Format::Atuin, path);
-    let foreign = |err: rusqlite::Error| run::foreign_error(path, &err);
-    let columns = run::columns(&conn, "history").map_err(foreign)?;
-    let sql = query(&columns).ok_or_else(|| {
-        CommandError::failed(format!(
-            "`{}` is no history database of atuin",
-            path.display()
-        ))
-    })?;
-    let mut query = conn.prepare(&sql).map_err(foreign)?;
-    let mut rows = query.query([]).map_err(foreign)?;
-    let mut known = run::known_of(run, &["hishtory"])?;
-    let (ctx, hostname) = (run.ctx, run.hostname.clone());
-    let mut number = 0;
-    run.in_batches(
-        &mut report,
-        &mut known,
-        |known: &mut Known, writer, report| {
-            let Some(row) = rows.next().map_err(|err| Stop::Source(foreign(err)))? else {
-                return Ok(false);
-            };
-            number += 1;
-            let deleted: bool = row.get(8).unwrap_or(false);
-            if deleted {
-                report.skipped.deleted += 1;
-                return Ok(true);
-            }
-            let entry = match entry(row) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
-                    report.unreadable(number, "its time is out of range");
-                    return Ok(true);
-                }
-                Err(err) => {
-                    report.unreadable(number, err);
-                    return Ok(true);
-                }
-            };
-            if let Some(skip) = Run::rules_skip(ctx, &entry.cmd, &entry.cwd) {
-                report.skip(skip);
-            } else if let Err(err) = entry.validate() {
-                report.unreadable(number, err);
-            } else if entry.hostname == hostname {
-                run::insert_unless_known(writer, &entry, known, report)?;
-            } else {
-                run::insert(writer, &entry, report)?;
-            }
-            Ok(true)
-        },
-        |_, _, _| Ok(()),
-    )?;
-    Ok(report)
-}
+/// atuin's database.
+pub(super) const DATABASE: Database = Database {
+    format: Format::Atuin,
+    table: "history",
+    overlaps: &["hishtory"],
+    query,
+    entry,
+};
 
 /// `None`: the table is not there, or not atuin's. Columns that some versions lack are empty.
 fn query(columns: &[String]) -> Option<String> {
@@ -105,8 +52,10 @@ fn query(columns: &[String]) -> Option<String> {
 /// What atuin writes for a directory that it does not know.
 const UNKNOWN_CWD: &[u8] = b"unknown";
 
-/// `None`: the time is out of range.
-fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
+fn entry(row: &Row<'_>) -> rusqlite::Result<Found> {
+    if row.get(8).unwrap_or(false) {
+        return Ok(Found::Deleted);
+    }
     let nanos: i64 = row.get(1)?;
     let duration: i64 = row.get(2)?;
     let exit: i64 = row.get(3)?;
@@ -114,9 +63,9 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
     let host_user = run::label(row, 7)?;
     let (host, user) = host_user.split_once(':').unwrap_or((&host_user, ""));
     let Some(ts) = Timestamp::from_micros(nanos.div_euclid(1_000)) else {
-        return Ok(None);
+        return Ok(Found::Unreadable("its time is out of range"));
     };
-    Ok(Some(Entry {
+    Ok(Found::Entry(Box::new(Entry {
         id: id(&run::label(row, 0)?, ts),
         device_id: format!("atuin:{host}"),
         user_id: user.to_owned(),
@@ -135,7 +84,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
         device_seq: None,
         session: run::label(row, 6)?,
         extra: Extra::new(),
-    }))
+    })))
 }
 
 /// atuin's own id; its first versions had some that are no UUIDs.

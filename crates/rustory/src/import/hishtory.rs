@@ -3,71 +3,23 @@
 //! Its table has grown over the versions; what an older one lacks is empty. Every field follows
 //! from the row alone, as with atuin.
 
-use std::path::Path;
-
 use bstr::BString;
 use rusqlite::Row;
 use rustory_core::{Entry, EntryId, Extra, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Format;
-use super::known::Known;
-use super::report::Report;
-use super::run::{self, Run, Stop};
-use crate::error::CommandError;
+use super::database::{Database, Found};
+use super::run;
 
-/// Imports a database of hishtory.
-pub(super) fn import(run: &mut Run<'_>, path: &Path) -> Result<Report, CommandError> {
-    let conn = run::foreign_database(path)?;
-    run.drain()?;
-    let mut report = Report::new(Format::Hishtory, path);
-    let foreign = |err: rusqlite::Error| run::foreign_error(path, &err);
-    let columns = run::columns(&conn, "history_entries").map_err(foreign)?;
-    let sql = query(&columns).ok_or_else(|| {
-        CommandError::failed(format!(
-            "`{}` is no history database of hishtory",
-            path.display()
-        ))
-    })?;
-    let mut query = conn.prepare(&sql).map_err(foreign)?;
-    let mut rows = query.query([]).map_err(foreign)?;
-    let mut known = run::known_of(run, &["atuin"])?;
-    let (ctx, hostname) = (run.ctx, run.hostname.clone());
-    let mut number = 0;
-    run.in_batches(
-        &mut report,
-        &mut known,
-        |known: &mut Known, writer, report| {
-            let Some(row) = rows.next().map_err(|err| Stop::Source(foreign(err)))? else {
-                return Ok(false);
-            };
-            number += 1;
-            let entry = match entry(row) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
-                    report.unreadable(number, "its start time is not one");
-                    return Ok(true);
-                }
-                Err(err) => {
-                    report.unreadable(number, err);
-                    return Ok(true);
-                }
-            };
-            if let Some(skip) = Run::rules_skip(ctx, &entry.cmd, &entry.cwd) {
-                report.skip(skip);
-            } else if let Err(err) = entry.validate() {
-                report.unreadable(number, err);
-            } else if entry.hostname == hostname {
-                run::insert_unless_known(writer, &entry, known, report)?;
-            } else {
-                run::insert(writer, &entry, report)?;
-            }
-            Ok(true)
-        },
-        |_, _, _| Ok(()),
-    )?;
-    Ok(report)
-}
+/// hishtory's database.
+pub(super) const DATABASE: Database = Database {
+    format: Format::Hishtory,
+    table: "history_entries",
+    overlaps: &["atuin"],
+    query,
+    entry,
+};
 
 /// `None`: the table is not there, or not hishtory's.
 fn query(columns: &[String]) -> Option<String> {
@@ -96,16 +48,15 @@ fn query(columns: &[String]) -> Option<String> {
     ))
 }
 
-/// `None`: the start is no time.
-fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
+fn entry(row: &Row<'_>) -> rusqlite::Result<Found> {
     let Some(ts) = time(&run::label(row, 2)?) else {
-        return Ok(None);
+        return Ok(Found::Unreadable("its start time is not one"));
     };
     let end = time(&run::label(row, 7)?);
     let hostname = run::label(row, 0)?;
     let cmd = run::text_bytes(row, 1)?;
     let cwd = with_home(run::text_bytes(row, 4)?, &run::text_bytes(row, 5)?);
-    Ok(Some(Entry {
+    Ok(Found::Entry(Box::new(Entry {
         id: id(&run::label(row, 8)?, ts, &hostname, &cmd),
         device_id: format!("hishtory:{hostname}"),
         user_id: run::label(row, 3)?,
@@ -124,7 +75,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Option<Entry>> {
         device_seq: None,
         session: format!("{}hishtory", rustory_store::IMPORT_SESSION),
         extra: Extra::new(),
-    }))
+    })))
 }
 
 /// hishtory writes the home directory as `~`.

@@ -8,6 +8,7 @@
 mod align;
 mod atuin;
 mod bash;
+mod database;
 mod files;
 mod fish;
 mod hishtory;
@@ -66,8 +67,8 @@ impl Format {
         run.progress.begin(self.name());
         let report = match self {
             Format::Bash | Format::Zsh | Format::Fish => files::import(run, self, path),
-            Format::Atuin => atuin::import(run, path),
-            Format::Hishtory => hishtory::import(run, path),
+            Format::Atuin => database::import(run, path, &atuin::DATABASE),
+            Format::Hishtory => database::import(run, path, &hishtory::DATABASE),
             Format::Jsonl => jsonl::import(run, path),
         };
         run.progress.end();
