@@ -134,9 +134,8 @@ impl Store {
     /// [`StoreError`].
     pub fn last_of_devices(&self) -> Result<Vec<LastOfDevice>, StoreError> {
         let sql = "SELECT d.device_id, c.hostname, e.ts FROM devices d
-                   JOIN entries e ON e.ingest_seq =
-                     (SELECT ingest_seq FROM entries WHERE device = d.id
-                      ORDER BY device_seq DESC LIMIT 1)
+                   JOIN entries e ON e.ingest_seq = coalesce(d.newest,
+                     (SELECT max(ingest_seq) FROM entries WHERE device = d.id))
                    JOIN contexts c ON c.id = e.context
                    ORDER BY e.ts DESC";
         let read = || -> rusqlite::Result<Vec<LastOfDevice>> {

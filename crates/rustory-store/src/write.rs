@@ -51,6 +51,7 @@ impl Store {
             own_id: &device_id,
             tx,
             own: None,
+            own_newest: None,
             ids: Ids::default(),
         };
         let value = work(&mut writer)?;
@@ -75,8 +76,14 @@ pub struct Writer<'a> {
     tx: Transaction<'a>,
     /// Our own device's row and the last number it gave out, once needed.
     own: Option<(i64, u64)>,
+    /// The entry with that number, if it was inserted here.
+    own_newest: Option<i64>,
     ids: Ids,
 }
+
+/// Notes the highest number of a device and the entry that has it.
+const RAISE_SEQ: &str = "UPDATE devices SET seq_max = ?2, newest = coalesce(?3, newest)
+    WHERE id = ?1 AND seq_max <= ?2";
 
 /// Small integers for repeated texts, remembered for the length of one transaction.
 #[derive(Debug, Default)]
@@ -109,6 +116,7 @@ impl Writer<'_> {
             return Ok(Appended::Known);
         }
         self.own = Some((device, seq));
+        self.own_newest = Some(self.tx.last_insert_rowid());
         let at = IngestSeq::from_rowid(self.tx.last_insert_rowid());
         Ok(Appended::New(at, seq))
     }
@@ -283,8 +291,10 @@ impl Writer<'_> {
 
     fn finish(self) -> rusqlite::Result<()> {
         if let Some((device, seq)) = self.own {
-            let sql = "UPDATE devices SET seq_max = ?2 WHERE id = ?1 AND seq_max < ?2";
-            self.tx.execute(sql, params![device, seq.cast_signed()])?;
+            self.tx.execute(
+                RAISE_SEQ,
+                params![device, seq.cast_signed(), self.own_newest],
+            )?;
         }
         self.tx.commit()
     }
@@ -311,13 +321,18 @@ impl Writer<'_> {
         // Our own rows that come back (a recreated database) move our own count on.
         if entry.device_id == self.own_id {
             let (_, last) = self.own_device()?;
-            self.own = Some((device, last.max(seq)));
+            if seq >= last {
+                self.own = Some((device, seq));
+                self.own_newest = Some(self.tx.last_insert_rowid());
+            }
             return Ok(());
         }
-        let sql = "UPDATE devices SET seq_max = ?2 WHERE id = ?1 AND seq_max < ?2";
         self.run(|tx| {
-            tx.prepare_cached(sql)?
-                .execute(params![device, seq.cast_signed()])
+            tx.prepare_cached(RAISE_SEQ)?.execute(params![
+                device,
+                seq.cast_signed(),
+                tx.last_insert_rowid()
+            ])
         })?;
         Ok(())
     }

@@ -9,7 +9,9 @@ CREATE TABLE devices (
   id        INTEGER PRIMARY KEY,
   device_id TEXT NOT NULL UNIQUE,
   -- Highest device_seq seen; on our own row the last one given out.
-  seq_max   INTEGER NOT NULL DEFAULT 0
+  seq_max   INTEGER NOT NULL DEFAULT 0,
+  -- The entry with that number: its ingest_seq.
+  newest    INTEGER
 );
 
 CREATE TABLE contexts (
@@ -46,7 +48,7 @@ CREATE TABLE entries (
   extra       TEXT                      -- JSON object: fields of newer versions
 );
 CREATE INDEX entries_ts ON entries (ts);
-CREATE INDEX entries_device ON entries (device, device_seq);
+CREATE INDEX entries_device ON entries (device);
 
 -- How far each spool file is ingested, committed with the entries that it gave.
 CREATE TABLE spool_files (
