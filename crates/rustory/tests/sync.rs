@@ -26,7 +26,11 @@ impl Server {
     }
 
     fn start_with(home: &Home, env: &[(&str, &str)]) -> Server {
-        let mut command = home.rr(["serve", "--http", "127.0.0.1:0"]);
+        Server::start_at(home, "127.0.0.1:0", env)
+    }
+
+    fn start_at(home: &Home, addr: &str, env: &[(&str, &str)]) -> Server {
+        let mut command = home.rr(["serve", "--http", addr]);
         command.envs(env.iter().copied());
         let mut child = command
             .stdout(Stdio::piped())
@@ -750,6 +754,58 @@ fn a_server_that_is_told_to_stop_ends_well() {
 }
 
 #[test]
+fn clients_that_read_no_answer_cost_little_and_are_let_go() {
+    let home = Home::new();
+    let server = Server::start(&home);
+    // As large as a page gets: a megabyte of what JSON writes with six bytes each.
+    for n in 0..3 {
+        let body = serde_json::json!([entry(n, &"\u{1}".repeat(1 << 20))]);
+        assert_eq!(server.post(body.to_string().as_bytes()).0, 200);
+    }
+    let stalled: Vec<_> = (0..64)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&server.addr).unwrap();
+            let request = b"GET /api/v1/entries?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all(request).unwrap();
+            stream
+        })
+        .collect();
+    // Every place for a connection is taken; it is answered once they are let go.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while server.get("/api/v1/ping").0 != 200 {
+        assert!(Instant::now() < deadline, "nobody is served any more");
+    }
+    let peak = server.peak_kib();
+    assert!(peak < 150_000, "{peak} KiB");
+    drop(stalled);
+}
+
+#[test]
+fn uploads_that_stand_still_keep_nobody_waiting_for_long() {
+    let (a, b) = (Home::new(), Home::new());
+    b.spool("b", ["typed on b".into()]);
+    let server = Server::start(&a);
+    let _stalled: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&server.addr).unwrap();
+            let begun = b"POST /api/v1/entries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n[";
+            stream.write_all(begun).unwrap();
+            stream
+        })
+        .collect();
+    // Within the time-out that it has by default.
+    synced(&b, &server);
+    assert_equal(&a, &b, 1);
+}
+
+#[test]
+fn any_address_of_the_loopback_is_served_under_its_number() {
+    let (a, b) = (Home::new(), Home::new());
+    let server = Server::start_at(&a, "127.0.0.2:0", &[]);
+    synced(&b, &server);
+}
+
+#[test]
 fn a_taken_port_is_told() {
     let home = Home::new();
     let server = Server::start(&home);
@@ -770,6 +826,13 @@ fn lying_peer(pages: Vec<String>) -> (String, Liar) {
 }
 
 fn lying_peer_with(change: impl FnOnce(String) -> String, pages: Vec<String>) -> (String, Liar) {
+    lying_peer_that_answers(change, pages.into_iter().map(|page| (200, page)))
+}
+
+fn lying_peer_that_answers(
+    change: impl FnOnce(String) -> String,
+    mut answers: impl Iterator<Item = (u16, String)> + Send + 'static,
+) -> (String, Liar) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let ping = format!(
@@ -780,16 +843,18 @@ fn lying_peer_with(change: impl FnOnce(String) -> String, pages: Vec<String>) ->
     let thread = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(stream);
-        let mut pages = pages.into_iter();
         let mut asked = Vec::new();
         while let Some(line) = request_line(&mut reader) {
-            let body = match line.contains("/ping") {
-                true => Some(ping.clone()),
-                false => pages.next(),
+            let answer = match line.contains("/ping") {
+                true => Some((200, ping.clone())),
+                false => answers.next(),
             };
             asked.push(line);
-            let Some(body) = body else { break };
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            let Some((status, body)) = answer else { break };
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             let stream = reader.get_mut();
             if stream.write_all(head.as_bytes()).is_err()
                 || stream.write_all(body.as_bytes()).is_err()
@@ -802,7 +867,7 @@ fn lying_peer_with(change: impl FnOnce(String) -> String, pages: Vec<String>) ->
     (url, thread)
 }
 
-/// The first line of the next request, with its header read; `None` at the end.
+/// The first line of the next request, with the rest of it read; `None` at the end.
 fn request_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
     let mut first = String::new();
     reader
@@ -810,13 +875,18 @@ fn request_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
         .ok()
         .filter(|&bytes| bytes > 0)?;
     let mut line = String::new();
+    let mut body = 0;
     while line != "\r\n" {
         line.clear();
         reader
             .read_line(&mut line)
             .ok()
             .filter(|&bytes| bytes > 0)?;
+        if let Some(length) = line.to_lowercase().strip_prefix("content-length:") {
+            body = length.trim().parse().ok()?;
+        }
     }
+    std::io::copy(&mut reader.take(body), &mut std::io::sink()).ok()?;
     Some(first)
 }
 

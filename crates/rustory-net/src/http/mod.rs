@@ -1,5 +1,6 @@
 //! The debug HTTP transport: `docs/protocol.md` describes it.
 
+mod bounded;
 mod client;
 mod message;
 mod server;

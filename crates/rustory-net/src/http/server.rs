@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::service::service_fn;
@@ -18,8 +18,10 @@ use rustory_core::{Entry, IngestSeq};
 use serde::Serialize;
 use serde_json::error::Category;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
+use super::bounded::{Pieces, Unstalled};
 use super::message::{ErrorBody, Hello, PageOut, Ping, Pushed, posted};
 
 /// The log that is served. Its calls may block: they run on threads for that.
@@ -87,10 +89,22 @@ const CONNECTIONS_MAX: usize = 64;
 /// again. More requests wait.
 const BODIES_MAX: usize = 2;
 
+/// Pages in memory at once, from reading them until the client has taken them: each may have
+/// [`HTTP_BODY_BYTES_MAX`] bytes. More requests wait.
+const PAGES_MAX: usize = 4;
+
 /// A client that sends its header slower than this is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that sends a body slower than this is cut off: 16 MiB at 280 kB/s.
+/// A client that sends or takes nothing for this long in the middle of a body is cut off. Shorter
+/// than the 30 s that clients wait by default, so that one that hangs ends no other's exchange.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request waits for a place for its body or page before it is told to try again: as
+/// long as one that stands still may keep it.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// A client that sends or takes a body slower than this is cut off: 16 MiB at 280 kB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long running requests may take to end once the server is told to stop.
@@ -129,7 +143,8 @@ impl Server {
         let service = Arc::new(Service {
             log,
             token: self.token,
-            bodies: Semaphore::new(BODIES_MAX),
+            bodies: Arc::new(Semaphore::new(BODIES_MAX)),
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
         });
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let accepting = async {
@@ -171,7 +186,7 @@ async fn serve(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(64 * 1024)
         .serve_connection(
-            TokioIo::new(stream),
+            TokioIo::new(Unstalled::new(stream, STALL_TIMEOUT)),
             service_fn(move |request| {
                 let service = Arc::clone(&service);
                 async move { Ok::<_, Infallible>(service.answer(request).await) }
@@ -186,7 +201,10 @@ async fn serve(
     let _ = connection.await;
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Pieces>;
+
+const PING: &str = "/api/v1/ping";
+const ENTRIES: &str = "/api/v1/entries";
 
 /// What a request is refused with.
 struct Refusal {
@@ -228,11 +246,17 @@ struct Service {
     log: Arc<dyn Log>,
     token: Option<String>,
     /// Places for bodies that are in memory.
-    bodies: Semaphore,
+    bodies: Arc<Semaphore>,
+    /// Places for pages that are in memory.
+    pages: Arc<Semaphore>,
 }
 
 impl Service {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let allowed = match request.uri().path() {
+            PING => "GET, HEAD",
+            _ => "GET, POST",
+        };
         let result = match self.admit(&request) {
             Ok(()) => self.route(request).await,
             Err(refusal) => Err(refusal),
@@ -249,7 +273,7 @@ impl Service {
                     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 }
                 StatusCode::METHOD_NOT_ALLOWED => {
-                    headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
+                    headers.insert(ALLOW, HeaderValue::from_static(allowed));
                 }
                 _ => {}
             }
@@ -280,7 +304,7 @@ impl Service {
         match header(HOST) {
             Some(host) if !is_loopback_name(host) => Err(Refusal::new(
                 StatusCode::FORBIDDEN,
-                "without a token only `localhost`, `127.0.0.1` and `[::1]` are served",
+                "without a token only `localhost` and addresses of the loopback are served",
             )),
             _ => Ok(()),
         }
@@ -288,13 +312,13 @@ impl Service {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
         match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/api/v1/ping") => {
+            (&Method::GET | &Method::HEAD, PING) => {
                 let hello = self.with_log(|log| log.hello()).await?;
                 Ok(json(StatusCode::OK, &Ping::from(hello)))
             }
-            (&Method::GET, "/api/v1/entries") => self.entries(request.uri().query()).await,
-            (&Method::POST, "/api/v1/entries") => self.post(request).await,
-            (_, "/api/v1/ping" | "/api/v1/entries") => Err(Refusal::new(
+            (&Method::GET, ENTRIES) => self.entries(request.uri().query()).await,
+            (&Method::POST, ENTRIES) => self.post(request).await,
+            (_, PING | ENTRIES) => Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 format!("`{}` is not served here", request.method()),
             )),
@@ -310,6 +334,7 @@ impl Service {
 
     async fn entries(&self, query: Option<&str>) -> Result<Answer, Refusal> {
         let query = Query::parse(query.unwrap_or_default())?;
+        let place = place(&self.pages).await?;
         let (hello, served) = self
             .with_log(move |log| {
                 // The log's name and end first: what is read then is at least that.
@@ -320,20 +345,19 @@ impl Service {
             })
             .await?;
         let last = served.last.map(IngestSeq::get);
-        Ok(json(
-            StatusCode::OK,
-            &PageOut {
-                entries: served.entries.iter().map(EntryJson).collect(),
-                next_cursor: last.filter(|_| !served.at_head),
-                last,
-                head: hello.head.get(),
-                log_id: hello.log_id.to_string(),
-            },
-        ))
+        let page = PageOut {
+            entries: served.entries.iter().map(EntryJson).collect(),
+            next_cursor: last.filter(|_| !served.at_head),
+            last,
+            head: hello.head.get(),
+            log_id: hello.log_id.to_string(),
+        };
+        let until = Instant::now() + BODY_TIMEOUT;
+        Ok(json(StatusCode::OK, &page).map(|page| page.held(place, until)))
     }
 
     async fn post(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
-        let _place = self.bodies.acquire().await;
+        let _place = place(&self.bodies).await?;
         let body = body(request).await?;
         let pushed = self
             .with_log(move |log| Ok(parse_entries(&body).map(|entries| log.insert(entries))))
@@ -407,7 +431,19 @@ fn number(name: &str, value: &str) -> Result<IngestSeq, Refusal> {
     })
 }
 
-async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+/// A place among the large things in memory.
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    let place = Arc::clone(places).acquire_owned();
+    match tokio::time::timeout(PLACE_TIMEOUT, place).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests at once",
+        )),
+    }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
     let too_large = || {
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -419,15 +455,28 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     if request.body().size_hint().lower() > HTTP_BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
-    let collected = Limited::new(request.into_body(), HTTP_BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::bad("the body ended early")),
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body came too slowly",
-        )),
+    let until = Instant::now() + BODY_TIMEOUT;
+    let mut incoming = request.into_body();
+    let mut body = Vec::new();
+    loop {
+        let stalled = (Instant::now() + STALL_TIMEOUT).min(until);
+        match tokio::time::timeout_at(stalled, incoming.frame()).await {
+            Ok(None) => return Ok(body),
+            Ok(Some(Ok(frame))) => {
+                let piece = frame.into_data().unwrap_or_default();
+                if piece.len() > HTTP_BODY_BYTES_MAX - body.len() {
+                    return Err(too_large());
+                }
+                body.extend_from_slice(&piece);
+            }
+            Ok(Some(Err(_))) => return Err(Refusal::bad("the body ended early")),
+            Err(_) => {
+                return Err(Refusal::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body came too slowly",
+                ));
+            }
+        }
     }
 }
 
@@ -452,7 +501,7 @@ fn parse_entries(body: &[u8]) -> Result<Vec<Entry>, Refusal> {
 
 fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     let bytes = serde_json::to_vec(body).unwrap_or_default();
-    let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+    let mut answer = Response::new(Pieces::from(Bytes::from(bytes)));
     *answer.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(CONTENT_TYPE, json);
@@ -465,7 +514,8 @@ fn same(given: &[u8], token: &[u8]) -> bool {
     given.len() == token.len() && different == 0
 }
 
-/// Whether a `Host` header, with or without a port, names this machine.
+/// Whether a `Host` header, with or without a port, names this machine. A number can't be made to
+/// mean another machine, as a name of the attacker's can.
 fn is_loopback_name(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
@@ -474,10 +524,11 @@ fn is_loopback_name(host: &[u8]) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    matches!(
-        name.to_ascii_lowercase().as_str(),
-        "localhost" | "127.0.0.1" | "[::1]"
-    )
+    let number = match name.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.and_then(|text| text.parse().ok()).map(IpAddr::V6),
+        None => name.parse().ok().map(IpAddr::V4),
+    };
+    name.eq_ignore_ascii_case("localhost") || number.is_some_and(|number| number.is_loopback())
 }
 
 #[cfg(test)]
@@ -490,6 +541,7 @@ mod tests {
             "localhost",
             "LOCALHOST:80",
             "127.0.0.1:8787",
+            "127.0.0.2:8787",
             "[::1]",
             "[::1]:1",
         ] {
@@ -499,6 +551,10 @@ mod tests {
             "evil.example",
             "localhost.evil.example",
             "127.0.0.1.evil:80",
+            "192.0.2.1",
+            "[2001:db8::1]:80",
+            "[127.0.0.1]",
+            "[::1",
             "",
             "::1",
         ] {

@@ -48,13 +48,17 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
         .enable_all()
         .build()
         .map_err(|err| CommandError::failed(format!("no event loop: {err}")))?;
-    runtime.block_on(serve(
+    let served = runtime.block_on(serve(
         ServerConfig {
             addr: args.http,
             token,
         },
         log,
-    ))
+    ));
+    // A request may still wait for another program's lock. Its client will ask again, and what it
+    // has not committed is rolled back.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(config: ServerConfig, log: Arc<ServedLog>) -> Result<(), CommandError> {
