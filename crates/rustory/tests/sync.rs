@@ -1019,6 +1019,60 @@ fn a_peer_of_another_protocol_or_with_absurd_names_is_not_believed() {
 }
 
 #[test]
+fn an_entry_beyond_the_limits_holds_back_no_other_and_is_counted() {
+    let (a, b) = (Home::new(), Home::new());
+    let mut store =
+        rustory_store::Store::open(&b.db(), rustory_store::Access::PATIENT, None).unwrap();
+    let made = |n: u32| {
+        let json = entry(n, &format!("x{n:06}")).to_string();
+        let read = serde_json::from_str::<rustory_core::json::PartialEntry>(&json).unwrap();
+        read.into_entry().unwrap()
+    };
+    let mut entries: Vec<_> = (0..1_500).map(made).collect();
+    // Typed in a very deep directory, for one.
+    for n in [0, 700, 1_499] {
+        entries[n].cwd = "/deep".repeat(1_000).into();
+    }
+    store.insert(&entries).unwrap();
+    drop(store);
+    let server = Server::start(&a);
+    let done = synced(&b, &server);
+    assert_eq!(
+        (&done["pushed"], &done["unsendable"]),
+        (&1_497.into(), &3.into()),
+        "{done}"
+    );
+    assert_eq!(a.cmds().len(), 1_497);
+    let quiet = synced(&b, &server);
+    assert_eq!(
+        (&quiet["sent"], &quiet["received"]),
+        (&0.into(), &0.into()),
+        "{quiet}"
+    );
+}
+
+#[test]
+fn a_peer_that_refuses_everything_ends_the_round_with_one_error() {
+    let home = Home::new();
+    home.spool("a", numbered("a", 1_000));
+    home.cmds();
+    let ping = |ping: String| ping.replace("\"head\":5", "\"head\":0");
+    let empty = lying_page(&[], 0, false).replace("\"last\":0", "\"last\":null");
+    // Escape sequences in what it says are shown, never run by the terminal.
+    let refusal = serde_json::json!({"error": "\u{1b}]0;owned\u{7}no\nerror: never"}).to_string();
+    let answers = std::iter::once((200, empty)).chain(std::iter::repeat_n((400, refusal), 10_000));
+    let (url, peer) = lying_peer_that_answers(ping, answers);
+    let output = home.rr(["sync", &url]).output().unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{talk}");
+    assert!(
+        !talk.contains(['\u{1b}', '\u{7}']) && talk.lines().count() <= 2,
+        "{talk:?}"
+    );
+    assert!(peer.join().unwrap().len() < 1_000);
+}
+
+#[test]
 fn an_entry_that_can_not_be_read_hides_no_other_and_is_counted() {
     let log = "ab".repeat(16);
     let entries = format!(

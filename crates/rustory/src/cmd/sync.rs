@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::ctx::{Ctx, now};
 use crate::drain;
 use crate::error::CommandError;
+use crate::text::{Breaks, visible};
 use crate::ui::{Output, Progress, grouped};
 
 /// Exchange entries with another device now
@@ -84,6 +85,7 @@ struct Done {
     unreadable: u64,
     sent: u64,
     accepted: u64,
+    unsendable: u64,
 }
 
 impl<'a> Round<'a> {
@@ -254,7 +256,7 @@ impl<'a> Round<'a> {
         self.done.pulled += count.inserted;
         let (done, head, began) = (&self.done, self.hello.head.get(), self.began);
         self.progress.update(|| {
-            let percent = 100 * cursor.seq.get() / head.max(1);
+            let percent = 100 * u128::from(cursor.seq.get()) / u128::from(head.max(1));
             let rate = done.received as f64 / began.elapsed().as_secs_f64().max(0.001);
             format!(
                 "receiving {} entries, {}%, {rate:.0}/s",
@@ -292,15 +294,22 @@ impl<'a> Round<'a> {
                 have.as_ref(),
             )?;
             let Some(last) = batch.last else { break };
-            if !batch.entries.is_empty() {
-                let answer = client.push(&batch.entries)?;
-                self.done.sent += batch.entries.len() as u64;
+            let mut entries = batch.entries;
+            let all = entries.len();
+            // Every peer refuses what is beyond the protocol's limits, and the rest of the batch
+            // with it. Whatever else one refuses ends the exchange: it may be the peer's fault.
+            entries.retain(|entry| entry.validate().is_ok());
+            self.done.unsendable += (all - entries.len()) as u64;
+            if !entries.is_empty() {
+                let answer = client.push(&entries)?;
+                self.done.sent += entries.len() as u64;
                 self.done.accepted += answer.inserted;
-                self.skip_own(answer, batch.entries.len());
-                self.pushed = last;
-                self.remember_pushed()?;
+                self.skip_own(answer, entries.len());
             }
             self.pushed = last;
+            if all > 0 {
+                self.remember_pushed()?;
+            }
             let sent = self.done.sent;
             self.progress
                 .update(|| format!("sending {} entries", grouped(sent)));
@@ -337,6 +346,12 @@ impl<'a> Round<'a> {
                 done.unreadable
             ));
         }
+        if done.unsendable > 0 {
+            self.ctx.note(format_args!(
+                "{} entries here are beyond the limits of the exchange and stay here alone",
+                done.unsendable
+            ));
+        }
         if as_json {
             let mut out = Output::new();
             out.line(json!({
@@ -352,6 +367,7 @@ impl<'a> Round<'a> {
                 "unreadable": done.unreadable,
                 "sent": done.sent,
                 "pushed": done.accepted,
+                "unsendable": done.unsendable,
                 "entries": self.store.count()?,
             }))?;
             return out.finish();
@@ -372,12 +388,14 @@ fn display_name(hello: &Hello) -> String {
         "" => &hello.device_id,
         name => name,
     };
-    let shown = crate::text::visible(name.into(), crate::text::Breaks::Mark);
+    let shown = visible(name.into(), Breaks::Mark);
     shown.chars().take(60).collect()
 }
 
 impl From<ClientError> for CommandError {
     fn from(err: ClientError) -> Self {
+        // It may hold what the peer said.
+        let message = visible(err.to_string().as_str().into(), Breaks::Mark);
         let hint = match &err {
             ClientError::Unreachable { .. } => {
                 "does `rr serve --http` run there, and is the port right?"
@@ -394,12 +412,10 @@ impl From<ClientError> for CommandError {
             ClientError::NotRustory { .. } => {
                 "is that the port of `rr serve --http`, of the same version?"
             }
-            ClientError::Refused { status: 503, .. } => {
-                "its database is locked by another program; try again"
-            }
+            ClientError::Refused { status: 503, .. } => "it is busy; try again in a moment",
             ClientError::TooLarge { .. } => "is it another version of rr?",
-            ClientError::Refused { .. } => return CommandError::failed(err),
+            ClientError::Refused { .. } => return CommandError::failed(message),
         };
-        CommandError::failed(err).hint(hint)
+        CommandError::failed(message).hint(hint)
     }
 }
