@@ -11,6 +11,7 @@
 )]
 
 pub mod cursor;
+pub mod digest;
 pub mod entry;
 pub mod json;
 pub mod limits;
@@ -20,5 +21,6 @@ pub mod sync;
 pub mod time;
 
 pub use cursor::{Cursor, IngestSeq, LogId};
+pub use digest::{Digest, Tally};
 pub use entry::{Entry, EntryId, Extra};
 pub use time::Timestamp;
