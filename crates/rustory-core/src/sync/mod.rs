@@ -2,8 +2,11 @@
 
 mod log;
 mod pull;
+mod reconcile;
 
 pub use log::{
-    Compared, Have, Item, Items, Known, Log, LogIdentity, Origin, Piece, Stored, Summary,
+    Answer, Claim, Compared, Failed, Have, HaveWhat, Item, Items, Known, Log, LogFailure,
+    LogIdentity, Origin, Piece, Request, Stored, Summary, answer,
 };
 pub use pull::{Effect, Input, Page, Pull, PullError, Start};
+pub use reconcile::{Difference, ItemSet, ReconcileError, Reconciler, Step};
