@@ -13,6 +13,9 @@ pub const CMD_BYTES_MAX: usize = 1 << 20;
 /// Source: `PATH_MAX` on Linux is 4,096; everything else is far shorter.
 pub const FIELD_BYTES_MAX: usize = 4_096;
 
+/// Largest device id, in bytes: they are listed for every origin in each exchange. Ours have 32.
+pub const DEVICE_ID_BYTES_MAX: usize = 256;
+
 /// Largest sum of fields unknown to this version, as JSON, in bytes.
 pub const EXTRA_BYTES_MAX: usize = 16 * 1024;
 
@@ -53,15 +56,17 @@ pub const FETCH_IDS_MAX: usize = 2_000;
 
 /// Most origins that a peer may list. A person has about 10 devices; each new database of one of
 /// them may add another.
-pub const ORIGINS_MAX: usize = 1_000;
+pub const ORIGINS_MAX: usize = 10_000;
 
 /// Largest reconciliation message, in bytes. It costs one more round trip for every 60 KB of
 /// differences.
 pub const RECONCILE_BYTES_MAX: usize = 60_000;
 
-/// Largest message once decompressed, in bytes: [`PIECE_BYTES_MAX`] and one oversized entry with
-/// every field at its limit, rounded up.
-pub const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Largest message, before and after compression, in bytes.
+///
+/// [`PIECE_BYTES_MAX`] and one oversized entry with every field at its limit are 1.4 MB;
+/// [`ORIGINS_MAX`] origins with ids of [`DEVICE_ID_BYTES_MAX`] are 3 MB.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// Largest HTTP body accepted or read, in bytes: [`BATCH_BYTES_MAX`] plus one oversized entry, in
 /// worst-case JSON escapes (6 bytes for one), rounded up.
