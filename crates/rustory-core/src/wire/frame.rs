@@ -149,7 +149,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`FrameError`]; the stream is of no use any more.
-    pub fn next(&mut self) -> Result<Option<Message>, FrameError> {
+    pub fn next_message(&mut self) -> Result<Option<Message>, FrameError> {
         if !self.begun && !self.find_preamble()? {
             return Ok(None);
         }
