@@ -184,6 +184,17 @@ pub struct Stored {
     pub ignored: u64,
 }
 
+/// Entries of a peer on their way into the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batched {
+    /// From whom.
+    pub peer: String,
+    /// What came.
+    pub entries: Vec<Entry>,
+    /// What it covers of the peer's log.
+    pub claim: Option<Claim>,
+}
+
 /// Which log this is, and whose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogIdentity {
@@ -255,6 +266,15 @@ pub trait Log {
         entries: &[Entry],
         claim: Option<Claim>,
     ) -> Result<Stored, Self::Error>;
+
+    /// Stores several batches, one after the other. A store may do so in one transaction.
+    ///
+    /// # Errors
+    /// What the store says. Those before the first error may be stored.
+    fn store_many(&mut self, batches: &[Batched]) -> Result<Vec<Stored>, Self::Error> {
+        let store = |batch: &Batched| self.store(&batch.peer, &batch.entries, batch.claim);
+        batches.iter().map(store).collect()
+    }
 
     /// Puts entries in the place of those with the same ids, whatever these say: rows that the
     /// disk changed. Then counts the origins in `recount` anew from their rows.

@@ -10,7 +10,7 @@ mod reconcile;
 pub mod session;
 
 pub use log::{
-    Answer, Claim, Compared, Failed, Have, HaveWhat, Item, Items, Known, Log, LogFailure,
+    Answer, Batched, Claim, Compared, Failed, Have, HaveWhat, Item, Items, Known, Log, LogFailure,
     LogIdentity, Origin, Piece, Request, Stored, Summary, answer,
 };
 pub use message::{
