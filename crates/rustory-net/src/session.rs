@@ -90,23 +90,32 @@ pub fn work<L: Log>(log: &mut L, jobs: &mut Jobs, mut before: impl FnMut(&mut L,
 fn store_group<L: Log>(log: &mut L, first: Job, jobs: &mut Jobs) -> Option<Job> {
     let (mut batches, mut replies, mut entries) = (Vec::new(), Vec::new(), 0);
     let mut job = Some(first);
-    let mut next = None;
-    while let Some(Job { request, reply }) = job.take() {
-        match batched(request) {
-            Ok(batch) => {
-                entries += batch.entries.len();
-                batches.push(batch);
+    let next = loop {
+        match job {
+            Some(Job {
+                request:
+                    Request::Store {
+                        peer,
+                        entries: came,
+                        claim,
+                    },
+                reply,
+            }) => {
+                entries += came.len();
                 replies.push(reply);
+                batches.push(Batched {
+                    peer,
+                    entries: came,
+                    claim,
+                });
             }
-            Err(request) => {
-                next = Some(Job { request, reply });
-                break;
-            }
+            other => break other,
         }
-        if entries < GROUP_ENTRIES_MAX {
-            job = jobs.try_recv().ok();
-        }
-    }
+        job = match entries < GROUP_ENTRIES_MAX {
+            true => jobs.try_recv().ok(),
+            false => None,
+        };
+    };
     match log.store_many(&batches) {
         Ok(stored) => {
             for (reply, stored) in replies.into_iter().zip(stored) {
@@ -124,21 +133,6 @@ fn store_group<L: Log>(log: &mut L, first: Job, jobs: &mut Jobs) -> Option<Job> 
         }
     }
     next
-}
-
-fn batched(request: Request) -> Result<Batched, Request> {
-    match request {
-        Request::Store {
-            peer,
-            entries,
-            claim,
-        } => Ok(Batched {
-            peer,
-            entries,
-            claim,
-        }),
-        other => Err(other),
-    }
 }
 
 /// The lease that the sessions of one device share.
