@@ -10,6 +10,7 @@
     clippy::print_stderr
 )]
 
+mod book;
 mod error;
 mod imports;
 mod migrations;
@@ -20,6 +21,7 @@ mod scan;
 pub mod spool_dir;
 mod write;
 
+pub use book::BookEntry;
 pub use error::StoreError;
 pub use imports::{IMPORT_SESSION, ImportSource, TypedFilter, TypedRow, untimed_day};
 pub use open::{Access, Identity, Store, random};

@@ -608,6 +608,10 @@ impl Session {
     }
 
     fn hello(&mut self, hello: Hello, effects: &mut Effects) -> Result<(), SessionError> {
+        if !hello.fits() {
+            let what = "a device without an id, or with a text beyond the limits";
+            return Err(SessionError::Fault(what.to_owned()));
+        }
         if hello.protocol < PROTOCOL {
             self.close(Reason::PROTOCOL, None, effects);
             let theirs = hello.protocol;
