@@ -196,10 +196,19 @@ impl OpenError {
     /// Sums up what became of each address.
     pub(super) fn of(attempts: Vec<(Multiaddr, DialFailure)>) -> OpenError {
         let all = |kind: DialFailure| attempts.iter().all(|(_, failure)| *failure == kind);
-        let mismatch = attempts.iter().find_map(|(_, failure)| match failure {
-            DialFailure::WrongSwarmKey(mismatch) => Some(mismatch.clone()),
+        let silent = |failure: &DialFailure| {
+            use DialFailure::{NoRoute, Refused, TimedOut};
+            matches!(failure, NoRoute | Refused | TimedOut)
+        };
+        // Only where nobody answered in another way: at an old address of the peer there may be
+        // any program today, and none of them speaks our protocol.
+        let mut answers = attempts.iter().filter(|(_, failure)| !silent(failure));
+        let mismatch = match answers.next() {
+            Some((_, DialFailure::WrongSwarmKey(mismatch))) => answers
+                .all(|(_, failure)| matches!(failure, DialFailure::WrongSwarmKey(_)))
+                .then(|| mismatch.clone()),
             _ => None,
-        });
+        };
         let refusal = attempts.iter().find_map(|(_, failure)| match failure {
             DialFailure::Relay(refusal) => Some(*refusal),
             _ => None,

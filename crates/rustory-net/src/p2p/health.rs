@@ -16,7 +16,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use libp2p::Multiaddr;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::failure::StartError;
 use super::limits::{HEALTH_CONNECTIONS_MAX, HEALTH_TIMEOUT};
@@ -30,6 +30,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Shared {
     complete: AtomicBool,
     ended: AtomicBool,
+    ending: Notify,
     beat: Mutex<Option<Instant>>,
     listening: Mutex<Vec<Multiaddr>>,
     connections: AtomicUsize,
@@ -52,6 +53,8 @@ pub(super) struct Alive<'a>(&'a Shared);
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Relaxed);
+        // Kept for a health port that is not waiting right now.
+        self.0.ending.notify_one();
     }
 }
 
@@ -272,9 +275,12 @@ impl Health {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            let accepted = tokio::time::timeout(Duration::from_secs(1), self.listener.accept());
-            match accepted.await {
-                Ok(Ok((stream, _))) => {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = self.shared.ending.notified() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
                     let shared = Arc::clone(&self.shared);
                     tokio::spawn(async move {
                         serve(stream, shared).await;
@@ -282,9 +288,7 @@ impl Health {
                     });
                 }
                 // Out of file descriptors, or a client that is gone already.
-                Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
-                Err(_) if self.shared.ended.load(Ordering::Relaxed) => return,
-                Err(_) => {}
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     }

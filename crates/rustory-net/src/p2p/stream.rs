@@ -5,7 +5,7 @@
 //! direct connection was made; does not say over which connection a stream came; drops incoming
 //! streams while one waits to be taken; and never forgets the channels of closed connections.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
@@ -140,12 +140,17 @@ pub(super) struct Streams {
     queue: VecDeque<ToSwarm<StreamEvent, OpenId>>,
     /// Asked for, not answered yet.
     opening: Vec<(OpenId, PeerId, ConnectionId)>,
+    /// A request to any other connection would never be answered.
+    connections: HashSet<ConnectionId>,
 }
 
 impl Streams {
     /// Opens a stream over this very connection. Answered by [`StreamEvent::Opened`].
     pub(super) fn open(&mut self, id: OpenId, peer: PeerId, connection: ConnectionId) {
         self.opening.push((id, peer, connection));
+        if !self.connections.contains(&connection) {
+            return self.answer(id, Err(StreamError::Lost));
+        }
         self.queue.push_back(ToSwarm::NotifyHandler {
             peer_id: peer,
             handler: NotifyHandler::One(connection),
@@ -156,6 +161,14 @@ impl Streams {
     /// Whether streams are being opened over the connection.
     pub(super) fn is_opening(&self, connection: ConnectionId) -> bool {
         self.opening.iter().any(|(_, _, on)| *on == connection)
+    }
+
+    fn closed(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
+        let on_it = self.opening.iter().filter(|(_, _, on)| *on == connection);
+        for id in on_it.map(|(id, ..)| *id).collect::<Vec<_>>() {
+            self.answer(id, Err(StreamError::Lost));
+        }
     }
 
     fn answer(&mut self, id: OpenId, result: Result<Stream, StreamError>) {
@@ -199,15 +212,12 @@ impl NetworkBehaviour for Streams {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        if let FromSwarm::ConnectionClosed(closed) = event {
-            let lost = self
-                .opening
-                .iter()
-                .filter(|(_, _, on)| *on == closed.connection_id)
-                .map(|(id, ..)| *id);
-            for id in lost.collect::<Vec<_>>() {
-                self.answer(id, Err(StreamError::Lost));
+        match event {
+            FromSwarm::ConnectionEstablished(established) => {
+                self.connections.insert(established.connection_id);
             }
+            FromSwarm::ConnectionClosed(closed) => self.closed(closed.connection_id),
+            _ => {}
         }
     }
 

@@ -1,7 +1,9 @@
 //! Devices and hubs on the loopback, for the tests of the network.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustory_net::p2p::{
@@ -10,6 +12,7 @@ use rustory_net::p2p::{
     listen_addr,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 /// Far more than anything here takes.
@@ -25,12 +28,6 @@ pub async fn within<T>(most: Duration, what: &str, work: impl Future<Output = T>
         Ok(done) => done,
         Err(_) => panic!("not within {most:?}: {what}"),
     }
-}
-
-pub fn logs() {
-    use std::sync::Once;
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {});
 }
 
 pub fn key() -> SwarmKey {
@@ -204,6 +201,62 @@ pub async fn round_trip(stream: SyncStream, bytes: usize) {
     read.unwrap();
     assert_eq!(received.len(), sent.len());
     assert!(received == sent);
+}
+
+/// A way to a port that can fall silent without closing, like a router that went away.
+pub struct Proxy {
+    pub port: u16,
+    frozen: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    pub async fn to(target: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let frozen = Arc::new(AtomicBool::new(false));
+        let ours = Arc::clone(&frozen);
+        tokio::spawn(async move {
+            while let Ok((from, _)) = listener.accept().await {
+                let frozen = Arc::clone(&ours);
+                // One that was frozen once stays so; new ones work again after a thaw.
+                let Ok(to) = TcpStream::connect(("127.0.0.1", target)).await else {
+                    continue;
+                };
+                let (from_read, from_write) = from.into_split();
+                let (to_read, to_write) = to.into_split();
+                tokio::spawn(pass(from_read, to_write, Arc::clone(&frozen)));
+                tokio::spawn(pass(to_read, from_write, frozen));
+            }
+        });
+        Proxy { port, frozen }
+    }
+
+    /// What is connected falls silent for good.
+    pub async fn freeze(&self) {
+        self.frozen.store(true, Ordering::SeqCst);
+    }
+
+    /// What connects from now on gets through.
+    pub fn thaw(&self) {
+        self.frozen.store(false, Ordering::SeqCst);
+    }
+}
+
+async fn pass(
+    mut read: tokio::net::tcp::OwnedReadHalf,
+    mut write: tokio::net::tcp::OwnedWriteHalf,
+    frozen: Arc<AtomicBool>,
+) {
+    let mut bytes = vec![0; 16 * 1024];
+    while let Ok(count) = read.read(&mut bytes).await {
+        if frozen.load(Ordering::SeqCst) {
+            // Neither end is told anything.
+            std::future::pending::<()>().await;
+        }
+        if count == 0 || write.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A port of the loopback that was free a moment ago.

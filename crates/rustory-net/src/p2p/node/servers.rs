@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use libp2p::core::multiaddr::Protocol;
 use libp2p::core::transport::ListenerId;
@@ -96,6 +97,8 @@ enum Reservation {
 struct Announcing {
     at: Instant,
     in_flight: Option<OutboundRequestId>,
+    /// Something changed while a request was under way.
+    outdated: bool,
     failures: Backoff,
 }
 
@@ -250,6 +253,7 @@ impl Server {
             self.announcing = Some(Announcing {
                 at: now,
                 in_flight: None,
+                outdated: false,
                 failures: Backoff::default(),
             });
         }
@@ -645,6 +649,7 @@ impl Task {
             let foreign = server.tracker == ServiceState::Down(HubError::NoTracker);
             if let Some(announcing) = server.announcing.as_mut().filter(|_| !foreign) {
                 announcing.at = soon.min(announcing.at);
+                announcing.outdated = announcing.in_flight.is_some();
             }
         }
     }
@@ -725,17 +730,17 @@ impl Task {
             return;
         };
         announcing.in_flight = None;
-        // What changed while the request was under way is told soon.
-        let changed = announcing.at > now;
+        let outdated = std::mem::take(&mut announcing.outdated);
         let mut wait = ANNOUNCE_INTERVAL - jitter(ANNOUNCE_INTERVAL / 10);
         match (reply.listing, reply.refusal) {
             (Some(listing), None) => {
                 announcing.failures.reset();
                 server.tracker = ServiceState::Up;
-                wait = wait.min(std::time::Duration::from_secs(listing.ttl_secs.max(3)) / 3);
-                if !changed {
-                    announcing.at = now + wait;
+                wait = wait.min(Duration::from_secs(listing.ttl_secs.max(3)) / 3);
+                if outdated {
+                    wait = ANNOUNCE_DEBOUNCE;
                 }
+                announcing.at = now + wait;
                 self.on_listing(peer, listing, now);
             }
             (_, refusal) => {

@@ -281,11 +281,7 @@ impl Task {
                 connection_id,
                 peer_id,
                 info,
-            }) => {
-                if !self.server_identified(peer_id, connection_id, &info, now) {
-                    self.peer_identified(peer_id, connection_id, info);
-                }
-            }
+            }) => self.on_identified(peer_id, connection_id, info, now),
             BehaviourEvent::Ping(event) => self.on_ping(&event),
             BehaviourEvent::Relay(event) => self.on_relay(&event, now),
             BehaviourEvent::Dcutr(dcutr::Event {
@@ -300,6 +296,18 @@ impl Task {
             BehaviourEvent::Tracker(event) => self.on_tracker(event, now),
             BehaviourEvent::Streams(event) => self.on_stream(event, now),
             _ => {}
+        }
+    }
+
+    fn on_identified(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        info: identify::Info,
+        now: Instant,
+    ) {
+        if !self.server_identified(peer, connection, &info, now) {
+            self.peer_identified(peer, connection, info);
         }
     }
 
