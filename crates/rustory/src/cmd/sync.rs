@@ -102,7 +102,7 @@ impl<'a> Round<'a> {
         }
         let decide = |store: &Store, hello: &Hello| -> Result<_, StoreError> {
             let peer = store.peer(&hello.device_id)?;
-            let known = peer.as_ref().map(|peer| peer.cursor);
+            let known = peer.as_ref().and_then(|peer| peer.cursor);
             Ok((Start::decide(known, hello.log_id, hello.head), peer))
         };
         let ((mut start, mut from), mut peer) = decide(&store, &hello)?;
