@@ -560,8 +560,12 @@ impl Task {
 // --- connections ---
 
 impl Task {
-    pub(super) fn peer_connected(&mut self, peer: PeerId, link: Link, now: Instant) {
+    pub(super) fn peer_connected(&mut self, peer: PeerId, mut link: Link, now: Instant) {
         let known = self.peers.all.entry(peer).or_default();
+        // A local network may use public addresses, and with IPv6 mostly does.
+        if link.path == Path::Direct && known.mdns.contains(&link.addr) {
+            link.path = Path::Lan;
+        }
         let learned = (link.outgoing && link.path != Path::Relay).then(|| link.addr.clone());
         if let Some(attempt) = &mut known.attempt {
             attempt.dials.retain(|(id, _)| *id != link.id);
