@@ -566,6 +566,7 @@ impl Task {
         if link.path == Path::Direct && known.mdns.contains(&link.addr) {
             link.path = Path::Lan;
         }
+        let relayed_to_us = link.path == Path::Relay && !link.outgoing;
         let learned = (link.outgoing && link.path != Path::Relay).then(|| link.addr.clone());
         if let Some(attempt) = &mut known.attempt {
             attempt.dials.retain(|(id, _)| *id != link.id);
@@ -587,6 +588,10 @@ impl Task {
         self.settle(peer, now);
         for waiting in waiting {
             self.get_stream(peer, waiting, now);
+        }
+        // Whoever could not reach us may be reachable by us.
+        if relayed_to_us {
+            self.try_directly(peer, now);
         }
         self.advance(peer, now);
     }
