@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::fmt;
 
 use rustory_core::cursor::{IngestSeq, LogId};
+use rustory_core::digest::Tally;
 use rustory_core::entry::{Entry, EntryId, Extra};
 use rustory_core::sync::session::{
     Effect, Event as SessionEvent, Input, Local, Role, Session, SessionError, Start, StreamEnd,
@@ -170,6 +171,7 @@ struct Device<L: DeviceLog> {
     queue: VecDeque<(usize, Request)>,
     working: bool,
     full_until: u64,
+    asleep_until: u64,
     skew_ms: i64,
     lie: Option<Lie>,
     stays: bool,
@@ -202,6 +204,7 @@ struct End {
     tick_at: Option<u64>,
     began: u64,
     live: bool,
+    verifies: bool,
     planned: bool,
     round_under_way: bool,
     asked: usize,
@@ -336,6 +339,7 @@ impl<L: DeviceLog> World<L> {
             queue: VecDeque::new(),
             working: false,
             full_until: 0,
+            asleep_until: 0,
             skew_ms,
             lie: self.weather.lie(device),
             stays: self.weather.stays[device],
@@ -456,7 +460,9 @@ impl<L: DeviceLog> World<L> {
             let weather = format!("{:?}", self.weather);
             self.say(|| weather);
         }
-        self.run_until(self.weather.calm_at)?;
+        while self.now < self.weather.calm_at {
+            self.run_until(self.weather.calm_at)?;
+        }
         self.heal()?;
         self.run_until_equal()?;
         self.stay_quiet()
@@ -538,6 +544,9 @@ impl<L: DeviceLog> World<L> {
         if self.devices[device].up {
             return;
         }
+        if self.now < self.devices[device].asleep_until {
+            return self.at(self.devices[device].asleep_until, Event::Boot { device });
+        }
         self.say(|| format!("{device} starts"));
         let neighbours: Vec<usize> = (0..self.devices.len())
             .filter(|other| self.weather.neighbours(device, *other))
@@ -607,6 +616,7 @@ impl<L: DeviceLog> World<L> {
         self.say(|| "everybody sleeps for months".to_owned());
         for device in 0..self.devices.len() {
             self.crash(device, 90 * 86_400_000);
+            self.devices[device].asleep_until = self.now + 90 * 86_400_000;
         }
         let calm = self.weather.calm_at;
         self.weather.calm_at = calm + 90 * 86_400_000;
@@ -635,7 +645,10 @@ impl<L: DeviceLog> World<L> {
             self.devices[device].plan.seen(peer, self.now, random);
             self.plan_on(device);
         }
-        let long = self.weather.interval * 4;
+        let asleep = self.devices[a]
+            .asleep_until
+            .max(self.devices[b].asleep_until);
+        let long = (self.weather.interval * 4).max(asleep.saturating_sub(self.now));
         self.at(self.now + long, Event::Shift);
     }
 
@@ -731,6 +744,9 @@ impl<L: DeviceLog> World<L> {
         let it = &mut self.devices[device];
         it.changes += 1;
         it.typed.retain(|id| there.contains(id));
+        for it in &mut self.devices {
+            it.identical_with.clear();
+        }
     }
 
     // ---- typing
@@ -879,7 +895,9 @@ impl<L: DeviceLog> World<L> {
             (from, to, answerer, Role::Asker),
             (to, from, asker, Role::Answerer),
         ] {
-            let local = self.local(device, peer);
+            let mut local = self.local(device, peer);
+            local.verifies &= role == Role::Asker;
+            let verifies = local.verifies;
             self.ends.push(Some(Box::new(End {
                 device,
                 peer,
@@ -894,6 +912,7 @@ impl<L: DeviceLog> World<L> {
                 tick_at: None,
                 began: self.now,
                 live: false,
+                verifies,
                 planned: planned && role == Role::Asker,
                 round_under_way: true,
                 asked: 0,
@@ -1299,13 +1318,17 @@ impl<L: DeviceLog> World<L> {
         match event {
             SessionEvent::Round(report) => {
                 let (under_way, bytes, moved) = (end.round_under_way, end.bytes, end.moved);
-                let planned = end.planned;
+                let (planned, verifies) = (end.planned, end.verifies);
                 end.round_under_way = false;
                 self.say(|| format!("{device}-{peer} ({id}) round: {report:?}"));
                 if planned && under_way {
                     self.met(device, peer, Ended::Well);
                 }
-                self.devices[device].verify_with.remove(&peer);
+                if verifies {
+                    let it = &mut self.devices[device];
+                    it.verify_with.remove(&peer);
+                    it.suspect = !it.verify_with.is_empty();
+                }
                 if let Some(compared) = report.compared {
                     self.said(id, compared);
                 }
@@ -1344,8 +1367,11 @@ impl<L: DeviceLog> World<L> {
         if !compared.identical() || !self.honest(device) || !self.honest(peer) {
             return;
         }
-        self.devices[device].identical_with.insert(peer);
-        self.devices[peer].identical_with.insert(device);
+        // It may have been true, and be no more.
+        if self.tally(device) == compared.ours && self.tally(peer) == compared.ours {
+            self.devices[device].identical_with.insert(peer);
+            self.devices[peer].identical_with.insert(device);
+        }
         let suspect = self.devices[device].suspect || self.devices[peer].suspect;
         let changed = self.devices[device].changes + self.devices[peer].changes != changes;
         if suspect || changed {
@@ -1381,6 +1407,12 @@ impl<L: DeviceLog> World<L> {
                 format!("{peer} has {count}, not {}", compared.theirs.count),
             );
         }
+    }
+
+    /// Of the rows, not what was counted.
+    fn tally(&mut self, device: usize) -> Tally {
+        let rows = self.devices[device].log.rows();
+        Tally::of(rows.into_iter().map(|row| row.hash))
     }
 
     fn finished(&mut self, id: usize, result: Result<(), SessionError>) {
@@ -1517,15 +1549,17 @@ impl<L: DeviceLog> World<L> {
                 format!("{before} to {after} on {device}"),
             );
         }
-        if after > before || repairs {
+        let stored = match &answer {
+            Answer::Stored(stored) => stored.inserted,
+            _ => 0,
+        };
+        if stored > 0 || repairs {
             for it in &mut self.devices {
                 it.identical_with.clear();
             }
         }
         if repairs {
             self.devices[device].changes += 1;
-            // What was found damaged is counted anew from what is there.
-            self.devices[device].suspect = !self.devices[device].verify_with.is_empty();
         }
         if let (Some(peer), Some(Some((log, seq)))) = (watched, cursor)
             && let Some((log_now, seq_now)) = self.cursor_of(device, &peer)
