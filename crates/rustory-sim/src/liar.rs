@@ -6,7 +6,7 @@ use rustory_core::digest::{Digest, Tally};
 use rustory_core::entry::{Entry, EntryId};
 use rustory_core::sync::{
     Ack, Batch, Close, Fetch, Have, HaveWhat, Hello, Message, News, Origin, Reason, Reconcile,
-    Stretch, Summary, Wanted,
+    Standing, Stretch, Summary, Wanted,
 };
 
 use crate::rng::Rng;
@@ -72,7 +72,10 @@ pub(crate) fn lie(
                     stretch: None,
                 }),
                 1 => Message::Offer(Summary::default()),
-                2 => Message::Origins(Summary::default()),
+                2 => Message::Standing(Standing {
+                    head: far(),
+                    tally: Tally::default(),
+                }),
                 _ => message.clone(),
             };
             let mut all = vec![what; 100];
@@ -117,7 +120,7 @@ pub(crate) fn babble(gossip: &Gossip<'_>, rng: &mut Rng) -> Message {
         head: place(rng),
         origins: origins(gossip, rng),
     };
-    match rng.below(12) {
+    match rng.below(13) {
         0 => Message::Origins(summary),
         1 => Message::Offer(summary),
         2 => Message::Pull(wanted(gossip, rng)),
@@ -145,6 +148,10 @@ pub(crate) fn babble(gossip: &Gossip<'_>, rng: &mut Rng) -> Message {
             stretch: (rng.below(2) == 0).then(|| stretch(rng)),
         }),
         10 => Message::Heard,
+        11 => Message::Standing(Standing {
+            head: place(rng),
+            tally: summary.tally(),
+        }),
         _ => Message::Close(Close {
             reason: Reason(rng.below(10) as u32),
             text: None,
@@ -263,6 +270,10 @@ fn changed(message: Message, gossip: &Gossip<'_>, rng: &mut Rng) -> Vec<Message>
                 _ => news.entries,
             },
             stretch: Some(stretch(rng)),
+        }),
+        Message::Standing(standing) => Message::Standing(Standing {
+            head: place(rng),
+            tally: standing.tally,
         }),
         Message::Later | Message::Heard | Message::Wait | Message::Close(_) => babble(gossip, rng),
     }]

@@ -204,7 +204,13 @@ impl Log for MemLog {
         Ok(piece)
     }
 
-    fn news(&mut self, after: IngestSeq, entries_max: usize) -> Result<Piece, Infallible> {
+    fn news(
+        &mut self,
+        after: IngestSeq,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Result<Piece, Infallible> {
+        let mut bytes = 0;
         let mut piece = Piece {
             entries: Vec::new(),
             last: after.max(seq(self.head)),
@@ -215,8 +221,9 @@ impl Log for MemLog {
                 piece.at_end = false;
                 continue;
             }
+            bytes += row.entry.text_bytes();
             piece.entries.push((*row.entry).clone());
-            if piece.entries.len() == entries_max {
+            if piece.entries.len() == entries_max || bytes >= bytes_max {
                 piece.last = seq(*at);
                 break;
             }

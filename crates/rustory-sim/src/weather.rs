@@ -172,6 +172,9 @@ impl Weather {
             0 => rng.pick(rates),
             _ => 0,
         };
+        if weather.log_delay > 1_000 {
+            weather.piece = weather.piece.max(7);
+        }
         weather.lost = rate(rng, &[20, 200]);
         weather.doubled = rate(rng, &[20, 200]);
         weather.reordered = rate(rng, &[20, 200]);
