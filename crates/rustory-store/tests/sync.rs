@@ -545,7 +545,7 @@ impl Damaged {
     }
 
     /// It is found, and mended by what a peer sends of it.
-    fn is_found_and_mended(mut self, unreadable: usize) {
+    fn check_found_and_mended(mut self, unreadable: usize) {
         let report = self.store.verify(|_, _| {}).unwrap();
         assert_eq!(report.damaged(), ["b"], "{report:?}");
         assert_eq!(report.unreadable.len(), unreadable);
@@ -590,12 +590,13 @@ impl Damaged {
 
 #[test]
 fn a_command_that_rotted_is_found_and_mended() {
-    Damaged::by("UPDATE entries SET cmd = 'rotted' WHERE ingest_seq = 15").is_found_and_mended(0);
+    Damaged::by("UPDATE entries SET cmd = 'rotted' WHERE ingest_seq = 15")
+        .check_found_and_mended(0);
 }
 
 #[test]
 fn a_row_that_the_disk_lost_is_found_and_mended() {
-    Damaged::by("DELETE FROM entries WHERE ingest_seq = 15").is_found_and_mended(0);
+    Damaged::by("DELETE FROM entries WHERE ingest_seq = 15").check_found_and_mended(0);
 }
 
 #[test]
@@ -603,7 +604,7 @@ fn an_id_that_rotted_is_found_and_mended() {
     Damaged::by(
         "UPDATE entries SET entry_id = x'0123456789abcdef0123456789abcdef' WHERE ingest_seq = 15",
     )
-    .is_found_and_mended(0);
+    .check_found_and_mended(0);
 }
 
 #[test]
@@ -621,7 +622,7 @@ fn rows_that_do_not_decode_are_found_and_mended() {
         "device_seq = 'x'",
     ] {
         Damaged::by(&format!("UPDATE entries SET {rot} WHERE ingest_seq = 15"))
-            .is_found_and_mended(1);
+            .check_found_and_mended(1);
     }
 }
 
@@ -686,6 +687,25 @@ fn repair_takes_what_it_is_given_whatever_the_hash() {
     for entry in [&one, &two, &one] {
         store.repair(std::slice::from_ref(entry), &[]).unwrap();
         check_against(&mut store, &Model(vec![entry.clone()]));
+    }
+}
+
+#[test]
+fn what_repair_touches_is_counted_anew_though_nobody_asked() {
+    for rot in [
+        "DELETE FROM entries WHERE ingest_seq = 15",
+        "UPDATE entries SET device = 3 WHERE ingest_seq = 15",
+        "UPDATE entries SET device = 99 WHERE ingest_seq = 15",
+    ] {
+        let Damaged {
+            mut store,
+            sent,
+            home,
+        } = Damaged::by(rot);
+        let stored = store.repair(&sent[14..15], &[]).unwrap();
+        assert_eq!(stored.inserted, 1);
+        check_against(&mut store, &Model(sent));
+        drop(home);
     }
 }
 
@@ -906,6 +926,9 @@ fn copied() -> (Home, Home, Identity) {
 #[test]
 fn a_copied_database_gets_a_new_identity_once() {
     let (home, copy, before) = copied();
+    // All of them see the other machine's name before one of them gets the lock.
+    let lock = rusqlite::Connection::open(copy.db()).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let opened: Vec<(Identity, bool)> = std::thread::scope(|scope| {
         let open = || {
             let store = open_on(&copy.db(), Some(2), None);
@@ -915,11 +938,14 @@ fn a_copied_database_gets_a_new_identity_once() {
             (store.identity().clone(), store.moved().is_some())
         };
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(open)).collect();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        lock.execute_batch("ROLLBACK").unwrap();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect()
     });
+    drop(lock);
     assert!(opened.iter().all(|(identity, _)| *identity == opened[0].0));
     assert_eq!(opened.iter().filter(|(_, moved)| *moved).count(), 1);
     let now = &opened[0].0;
@@ -962,6 +988,9 @@ fn an_unknown_machine_or_one_that_only_reads_changes_nothing() {
         assert_eq!((store.moved(), store.identity()), (None, &before));
     }
     assert!(std::fs::read(copy.db()).unwrap() == bytes);
+    let renamed = open_on(&copy.db(), None, Some("mine"));
+    assert_eq!(renamed.moved(), None);
+    assert_eq!(renamed.identity().log_id, before.log_id);
 }
 
 #[test]
