@@ -420,12 +420,7 @@ fn read(
     Ok(piece)
 }
 
-fn news(
-    conn: &Connection,
-    own: &str,
-    after: IngestSeq,
-    mut room: Room,
-) -> rusqlite::Result<Piece> {
+fn news(conn: &Connection, own: &str, after: IngestSeq, mut room: Room) -> rusqlite::Result<Piece> {
     let mut piece = Piece {
         last: after,
         ..Piece::default()

@@ -9,11 +9,11 @@ use std::path::Path;
 use common::{Home, all, entry};
 use proptest::prelude::*;
 use rustory_core::sync::{
-    Claim, Compared, Have, HaveWhat, Item, ItemSet, Log, Origin, Piece, Reconciler, Stored,
+    Batched, Claim, Compared, Have, HaveWhat, Item, ItemSet, Log, Origin, Piece, Reconciler, Stored,
 };
 use rustory_core::{Cursor, Entry, EntryId, IngestSeq, LogId, Tally, Timestamp};
 use rustory_store::{
-    Access, Delivery, Exchange, Failure, Identity, Opening, PeerPath, PeerSeen, Store, StoreError,
+    Access, Exchange, Failure, Identity, Opening, PeerPath, PeerSeen, Store, StoreError,
 };
 
 const DEVICES: [&str; 4] = ["a", "b", "c", "d"];
@@ -223,7 +223,7 @@ proptest! {
         let mut store = home.store();
         let mut model = Model::default();
         if many {
-            let deliveries: Vec<Delivery> = batches.iter().map(|entries| Delivery {
+            let deliveries: Vec<Batched> = batches.iter().map(|entries| Batched {
                 peer: "p".into(), entries: entries.clone(), claim: None,
             }).collect();
             let stored = store.store_many(&deliveries).unwrap();
@@ -290,7 +290,7 @@ proptest! {
             log.push((at, *own, store.entry(at).unwrap()));
         }
         let from = from.min(typed.len());
-        let piece = store.news(log[from].0, page).unwrap();
+        let piece = store.news(log[from].0, page, usize::MAX).unwrap();
         let own: Vec<_> = log[from + 1..].iter().filter(|(_, own, _)| *own).collect();
         let expected: Vec<Entry> = own.iter().take(page).filter_map(|(.., e)| e.clone()).collect();
         prop_assert_eq!(&piece.entries, &expected);
@@ -447,7 +447,7 @@ fn rows_without_their_cursor_or_the_other_way_round_are_not_kept() {
 fn of_several_deliveries_one_that_fails_leaves_none() {
     let home = Home::new();
     let mut store = home.store();
-    let delivery = |peer: &str, n| Delivery {
+    let delivery = |peer: &str, n| Batched {
         peer: peer.into(),
         entries: vec![entry("a", n), entry("b", 1)],
         claim: Some(claim_to(n)),
