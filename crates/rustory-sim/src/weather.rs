@@ -172,6 +172,10 @@ impl Weather {
             0 => rng.pick(rates),
             _ => 0,
         };
+        if devices > 4 {
+            // Many sessions wait for one log.
+            weather.log_delay = weather.log_delay.min(500);
+        }
         if weather.log_delay > 1_000 {
             weather.piece = weather.piece.max(7);
         }

@@ -1732,9 +1732,10 @@ impl<L: DeviceLog> World<L> {
     /// Two more rounds, in which nothing may happen.
     fn stay_quiet(&mut self) -> Verdict {
         let before: Vec<_> = (0..self.devices.len()).map(|d| self.set(d)).collect();
-        self.quiet_since = self.can_say_identical().then_some(self.now);
-        self.run_for(self.weather.interval * 5 / 2)?;
+        // A liar may have something new at any time.
         let still = self.weather.liars.is_empty();
+        self.quiet_since = (still && self.can_say_identical()).then_some(self.now);
+        self.run_for(self.weather.interval * 5 / 2)?;
         for device in self.all_honest() {
             if still && self.set(device) != before[device] {
                 self.violated("rest is rest", format!("{device} changed"));
