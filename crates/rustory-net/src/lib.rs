@@ -8,4 +8,5 @@
 )]
 
 pub mod http;
+pub mod p2p;
 pub mod session;

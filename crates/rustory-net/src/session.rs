@@ -32,9 +32,17 @@ pub struct LogLink(UnboundedSender<Job>);
 
 /// Something to be done by a log.
 #[derive(Debug)]
-pub struct Job {
-    request: Request,
-    reply: UnboundedSender<Answer>,
+pub struct Job(Work);
+
+#[derive(Debug)]
+enum Work {
+    /// Answer a session.
+    Ask {
+        request: Request,
+        reply: UnboundedSender<Answer>,
+    },
+    /// Nothing but what the log's owner does before each job.
+    Nudge,
 }
 
 /// The jobs of a log, for its thread.
@@ -48,10 +56,17 @@ impl LogLink {
         (LogLink(send), jobs)
     }
 
+    /// Has the log's thread do what its owner does before each job. `false`: it has ended.
+    pub fn nudge(&self) -> bool {
+        self.0.send(Job(Work::Nudge)).is_ok()
+    }
+
     fn ask(&self, request: Request, reply: &UnboundedSender<Answer>) {
-        let reply = reply.clone();
-        if let Err(lost) = self.0.send(Job { request, reply }) {
-            let Job { reply, .. } = lost.0;
+        let work = Work::Ask {
+            request,
+            reply: reply.clone(),
+        };
+        if self.0.send(Job(work)).is_err() {
             let _ = reply.send(Answer::Failed(Failed {
                 transient: true,
                 text: "the history database is being closed".to_owned(),
@@ -69,14 +84,18 @@ const GROUP_ENTRIES_MAX: usize = 20_000;
 ///
 /// Batches that wait behind each other are stored in one transaction, which is what makes storing
 /// as fast as the disk allows.
-pub fn work<L: Log>(log: &mut L, jobs: &mut Jobs, mut before: impl FnMut(&mut L, &Request)) {
+pub fn work<L: Log>(log: &mut L, jobs: &mut Jobs, mut before: impl FnMut(&mut L)) {
     let mut next = jobs.blocking_recv();
-    while let Some(job) = next.take() {
-        before(log, &job.request);
-        next = match job.request {
-            Request::Store { .. } => store_group(log, job, jobs),
-            request => {
-                let _ = job.reply.send(answer(log, request));
+    while let Some(Job(work)) = next.take() {
+        before(log);
+        next = match work {
+            Work::Nudge => None,
+            Work::Ask {
+                request: Request::Store { .. },
+                ..
+            } => store_group(log, work, jobs),
+            Work::Ask { request, reply } => {
+                let _ = reply.send(answer(log, request));
                 None
             }
         };
@@ -87,12 +106,12 @@ pub fn work<L: Log>(log: &mut L, jobs: &mut Jobs, mut before: impl FnMut(&mut L,
 }
 
 /// Stores this batch and those that wait behind it. Returns the first job that is no batch.
-fn store_group<L: Log>(log: &mut L, first: Job, jobs: &mut Jobs) -> Option<Job> {
+fn store_group<L: Log>(log: &mut L, first: Work, jobs: &mut Jobs) -> Option<Job> {
     let (mut batches, mut replies, mut entries) = (Vec::new(), Vec::new(), 0);
-    let mut job = Some(first);
+    let mut job = Some(Job(first));
     let next = loop {
         match job {
-            Some(Job {
+            Some(Job(Work::Ask {
                 request:
                     Request::Store {
                         peer,
@@ -100,7 +119,7 @@ fn store_group<L: Log>(log: &mut L, first: Job, jobs: &mut Jobs) -> Option<Job> 
                         claim,
                     },
                 reply,
-            }) => {
+            })) => {
                 entries += came.len();
                 replies.push(reply);
                 batches.push(Batched {

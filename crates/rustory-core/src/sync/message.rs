@@ -8,6 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::cursor::{Cursor, IngestSeq, LogId};
 use crate::digest::Tally;
 use crate::entry::{Entry, EntryId};
+use crate::limits::{DEVICE_ID_BYTES_MAX, FIELD_BYTES_MAX};
 
 use super::log::{Have, Summary};
 
@@ -139,6 +140,17 @@ pub struct Standing {
     /// Of everything.
     #[n(1)]
     pub tally: Tally,
+}
+
+impl Hello {
+    /// Whether it has an id and all of its texts are within the limits.
+    pub(super) fn fits(&self) -> bool {
+        let user_id = self.user_id.as_deref().unwrap_or_default();
+        let labels = [&self.device_name, &self.version, user_id];
+        !self.device_id.is_empty()
+            && self.device_id.len() <= DEVICE_ID_BYTES_MAX
+            && labels.iter().all(|text| text.len() <= FIELD_BYTES_MAX)
+    }
 }
 
 /// From where to send, and what to leave out.

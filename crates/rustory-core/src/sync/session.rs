@@ -696,6 +696,10 @@ impl Session {
     }
 
     fn hello(&mut self, hello: Hello, effects: &mut Effects) -> Result<(), SessionError> {
+        if !hello.fits() {
+            let what = "a device without an id, or with a text beyond the limits";
+            return Err(SessionError::Fault(what.to_owned()));
+        }
         if hello.protocol < PROTOCOL {
             self.close(Reason::PROTOCOL, None, effects);
             let theirs = hello.protocol;
@@ -1172,6 +1176,20 @@ impl Session {
         // A copy of this log is about to be another one.
         let copy = peer.log_id == self.local.log_id;
         if !copy && (compared.identical() || self.round.futile) {
+            if !compared.identical() {
+                // Whatever can come of the peer's log is here.
+                let request = Request::Store {
+                    peer: peer.device_id.clone(),
+                    entries: Vec::new(),
+                    claim: Some(Claim {
+                        log_id: peer.log_id,
+                        after: IngestSeq::ZERO,
+                        last: self.theirs.head,
+                    }),
+                };
+                self.wants.push_back(Want::Nothing);
+                effects.push(Effect::Ask(request));
+            }
             let request = Request::Compared {
                 peer: peer.device_id.clone(),
                 log_id: peer.log_id,

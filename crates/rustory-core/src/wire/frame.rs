@@ -81,7 +81,7 @@ impl FrameWriter {
     /// [`FrameError::TooLarge`] when it exceeds [`MESSAGE_BYTES_MAX`]; nothing is appended then.
     pub fn write(&mut self, message: &Message, out: &mut Vec<u8>) -> Result<(), FrameError> {
         self.payload.clear();
-        minicbor::encode(message, &mut self.payload).expect("writing to memory never fails");
+        encode(message, &mut self.payload);
         if self.payload.len() > MESSAGE_BYTES_MAX {
             return Err(FrameError::TooLarge);
         }
@@ -243,7 +243,16 @@ fn decompress(
         .map_err(|_| FrameError::TooLarge)
 }
 
-fn decode(payload: &[u8]) -> Result<Message, FrameError> {
+/// Appends a message as it is in the payload of a frame, before compression.
+pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    minicbor::encode(message, out).expect("writing to memory never fails");
+}
+
+/// Reads one message from the payload of a frame.
+///
+/// # Errors
+/// [`FrameError::Unreadable`].
+pub fn decode(payload: &[u8]) -> Result<Message, FrameError> {
     let mut decoder = minicbor::Decoder::new(payload);
     let message = decoder
         .decode()
@@ -252,4 +261,178 @@ fn decode(payload: &[u8]) -> Result<Message, FrameError> {
         return Err(FrameError::Unreadable("bytes behind its end".to_owned()));
     }
     Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sync::{Ack, Close, Message, Reason};
+
+    fn close(text: &str) -> Message {
+        Message::Close(Close {
+            reason: Reason::OTHER,
+            text: Some(text.to_owned()),
+        })
+    }
+
+    fn written(messages: &[Message]) -> Vec<u8> {
+        let (mut writer, mut bytes) = (FrameWriter::default(), Vec::new());
+        for message in messages {
+            writer.write(message, &mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn read(bytes: &[u8], chunk: usize) -> Result<Vec<Message>, FrameError> {
+        let (mut reader, mut messages) = (FrameReader::default(), Vec::new());
+        for chunk in bytes.chunks(chunk.max(1)) {
+            reader.push(chunk);
+            while let Some(message) = reader.next_message()? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    fn some_messages() -> Vec<Message> {
+        let ack = Ack {
+            batches: 3,
+            inserted: 9,
+        };
+        // The second one is worth compressing.
+        vec![
+            Message::Wait,
+            close(&"long ".repeat(1_000)),
+            Message::Ack(ack),
+            close(""),
+        ]
+    }
+
+    /// A frame with a right check around any payload.
+    fn framed(flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = PREAMBLE.to_vec();
+        bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
+        bytes.push(flags);
+        bytes.extend_from_slice(&check(0, flags, payload).to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    #[test]
+    fn messages_come_back_whatever_the_pieces_and_whatever_a_shell_says_before() {
+        let messages = some_messages();
+        let bytes = [b"Welcome!\r\nrustory\n".as_slice(), &written(&messages)].concat();
+        for chunk in [1, 2, 7, 64, bytes.len()] {
+            assert_eq!(read(&bytes, chunk).as_ref(), Ok(&messages));
+        }
+    }
+
+    #[test]
+    fn a_compressed_frame_that_unfolds_beyond_the_limit_is_refused() {
+        for size in [MESSAGE_BYTES_MAX + 1, 64 << 20] {
+            let bomb = zstd::bulk::compress(&vec![0; size], 19).unwrap();
+            assert!(bomb.len() < 64 * 1024);
+            let refused = read(&framed(FLAG_ZSTD, &bomb), 4_096);
+            assert_eq!(refused, Err(FrameError::TooLarge));
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_anything_is_held_for_it() {
+        let mut bytes = PREAMBLE.to_vec();
+        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
+        bytes.extend_from_slice(&[0; 5]);
+        assert_eq!(read(&bytes, 100), Err(FrameError::Damaged));
+    }
+
+    #[test]
+    fn a_message_larger_than_the_limit_is_not_sent() {
+        let mut bytes = Vec::new();
+        let large = close(&"x".repeat(MESSAGE_BYTES_MAX));
+        let refused = FrameWriter::default().write(&large, &mut bytes);
+        assert_eq!((refused, bytes.len()), (Err(FrameError::TooLarge), 0));
+    }
+
+    #[test]
+    fn a_stream_that_is_something_else_is_told_with_what_it_said() {
+        let html = "<p>not found</p>\n".repeat(2_000);
+        let told = read(html.as_bytes(), 1_000).unwrap_err();
+        assert!(told.to_string().contains("not found"), "{told}");
+    }
+
+    #[test]
+    fn fields_of_a_newer_version_are_skipped() {
+        // [12 (Wait), []] with a field that nobody knows yet, and [4 (Ack), [[3, 9, "new"]]].
+        assert_eq!(decode(&[0x82, 0x0c, 0x81, 0x01]), Ok(Message::Wait));
+        let ack = [0x82, 0x04, 0x81, 0x83, 0x03, 0x09, 0x63, b'n', b'e', b'w'];
+        let expected = Ack {
+            batches: 3,
+            inserted: 9,
+        };
+        assert_eq!(decode(&ack), Ok(Message::Ack(expected)));
+    }
+
+    proptest! {
+        /// Whatever happens to one byte or one frame, what is read is a beginning of what was sent:
+        /// nothing changed, nothing out of order, and nobody is accused.
+        #[test]
+        fn a_stream_that_is_tampered_with_gives_a_beginning_of_what_was_sent(
+            at in any::<prop::sample::Index>(),
+            what in 0u8..4,
+            flip in 1u8..,
+        ) {
+            let messages = some_messages();
+            let mut bytes = written(&messages);
+            let at = PREAMBLE.len() + at.index(bytes.len() - PREAMBLE.len());
+            match what {
+                0 => bytes[at] ^= flip,
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, flip),
+                _ => bytes.truncate(at),
+            }
+            let (mut reader, mut got) = (FrameReader::default(), Vec::new());
+            reader.push(&bytes);
+            loop {
+                match reader.next_message() {
+                    Ok(Some(message)) => got.push(message),
+                    Ok(None) => break,
+                    Err(err) => {
+                        prop_assert!(!err.is_the_peers_fault(), "{}", err);
+                        break;
+                    }
+                }
+            }
+            prop_assert!(messages.starts_with(&got), "{:?}", got);
+        }
+
+        #[test]
+        fn frames_lost_repeated_or_swapped_are_noticed(drop in 0usize..4, repeat in 0usize..4) {
+            let messages = some_messages();
+            let frames: Vec<Vec<u8>> = (0..messages.len())
+                .map(|n| {
+                    let before = written(&messages[..n]).len();
+                    written(&messages[..=n])[before..].to_vec()
+                })
+                .collect();
+            let mut order: Vec<usize> = (0..frames.len()).collect();
+            order.remove(drop);
+            order.insert(repeat.min(order.len()), repeat);
+            let bytes: Vec<u8> = order.iter().flat_map(|n| frames[*n].clone()).collect();
+            let right = order.iter().enumerate().take_while(|(n, frame)| n == *frame).count();
+            let (mut reader, mut got) = (FrameReader::default(), 0);
+            reader.push(&bytes);
+            while let Ok(Some(message)) = reader.next_message() {
+                prop_assert_eq!(&message, &messages[got]);
+                got += 1;
+            }
+            prop_assert!(got <= right);
+        }
+
+        #[test]
+        fn no_payload_panics(payload in prop::collection::vec(any::<u8>(), 0..200), flags in 0u8..3) {
+            let _ = read(&framed(flags, &payload), 50);
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod entry;
 mod frame;
 mod types;
 
-pub use frame::{FrameError, FrameReader, FrameWriter, PREAMBLE};
+pub use frame::{FrameError, FrameReader, FrameWriter, PREAMBLE, decode, encode};
 
 pub(crate) use entry::entries;
 pub(crate) use types::{haves, ids, names};
