@@ -204,12 +204,6 @@ impl Weather {
         weather
     }
 
-    /// Whether a log may be other than its peers remember it.
-    #[must_use]
-    pub fn sets_back(&self) -> bool {
-        self.set_backs + self.clones + self.losses + self.silent_losses + self.recreated > 0
-    }
-
     /// Whether two entries may come under one id.
     #[must_use]
     pub fn conflicts(&self) -> bool {
