@@ -1672,17 +1672,47 @@ impl<L: DeviceLog> World<L> {
         if repairs {
             self.devices[device].changes += 1;
         }
-        if let (Some(peer), Some(Some((log, seq)))) = (watched, cursor)
-            && let Some((log_now, seq_now)) = self.cursor_of(device, &peer)
-            && log == log_now
-            && seq_now < seq
-        {
-            self.violated(
-                "cursors only rise",
-                format!("{seq} to {seq_now} on {device}"),
-            );
+        if let Some(peer) = watched {
+            self.check_cursor(device, &peer, cursor.flatten());
         }
         answer
+    }
+
+    /// A cursor only rises within a log, and never over what is not here.
+    fn check_cursor(&mut self, device: usize, peer: &str, before: Option<(LogId, IngestSeq)>) {
+        let Some((log, seq)) = self.cursor_of(device, peer) else {
+            return;
+        };
+        if let Some((log_before, seq_before)) = before
+            && log == log_before
+            && seq < seq_before
+        {
+            let details = format!("{seq_before} to {seq} on {device}");
+            self.violated("cursors only rise", details);
+        }
+        let can_tell = !self.set_back
+            && self.weather.liars.is_empty()
+            && self.weather.unsendable == 0
+            && self.weather.rots == 0;
+        if !can_tell || before == Some((log, seq)) {
+            return;
+        }
+        let Some(other) = self.identities.iter().position(|(id, _)| id == peer) else {
+            return;
+        };
+        let there = self.devices[other].log.rows();
+        let ours: BTreeSet<EntryId> = self.devices[device]
+            .log
+            .rows()
+            .iter()
+            .map(|row| row.id)
+            .collect();
+        let mut covered = there.iter().filter(|row| row.at <= seq.get());
+        let head = there.last().map_or(0, |row| row.at);
+        if seq.get() > head || covered.any(|row| !ours.contains(&row.id)) {
+            let details = format!("{seq} of {other} on {device}");
+            self.violated("a cursor covers what is here", details);
+        }
     }
 
     fn cursor_of(&mut self, device: usize, peer: &str) -> Option<(LogId, IngestSeq)> {
