@@ -21,4 +21,4 @@ pub use mem_log::MemLog;
 pub use rng::Rng;
 pub use run::{Outcome, run_seed};
 pub use weather::{Topology, Weather};
-pub use world::{Violation, World};
+pub use world::{Traffic, Violation, World};
