@@ -15,6 +15,7 @@ use rustory_core::sync::{
 use rustory_core::{Cursor, Entry, EntryId, IngestSeq, LogId, Tally, Timestamp};
 
 use crate::error::StoreError;
+use crate::names::{Names, OWN_COLUMNS};
 use crate::open::Store;
 use crate::peers::read_cursor;
 use crate::read::{COLUMNS, FROM_ANY, exact, head};
@@ -375,8 +376,7 @@ fn integer(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<i6
     })
 }
 
-/// Goes through the small columns of `entries` alone and looks up the rest of those rows that the
-/// reader lacks: what it has costs no join.
+/// Skips what the reader has before anything of a row but its small columns is looked at.
 fn read(
     conn: &Connection,
     after: IngestSeq,
@@ -389,23 +389,23 @@ fn read(
         last: after,
         ..Piece::default()
     };
-    let mut query = conn.prepare_cached(
-        "SELECT ingest_seq, device, device_seq FROM entries
-         WHERE ingest_seq > ?1 AND ingest_seq <= ?2 ORDER BY ingest_seq",
-    )?;
-    let mut by_place = ByPlace::new(conn)?;
+    let sql = format!(
+        "SELECT {OWN_COLUMNS} FROM entries
+         WHERE ingest_seq > ?1 AND ingest_seq <= ?2 ORDER BY ingest_seq"
+    );
+    let mut names = Names::new(conn);
+    let mut query = conn.prepare_cached(&sql)?;
     let mut rows = query.query([after.as_rowid(), until.as_rowid()])?;
     while let Some(row) = rows.next()? {
-        let at: i64 = row.get(0)?;
-        if !skip.skips(integer(row, 1)?.unwrap_or(0), integer(row, 2)?)
-            && let Some(entry) = by_place.entry(at)?
+        if !skip.skips(integer(row, 3)?.unwrap_or(0), integer(row, 7)?)
+            && let Some(entry) = names.entry(row)?
         {
             if !room.take(entry.text_bytes()) {
                 return Ok(piece);
             }
             piece.entries.push(entry);
         }
-        piece.last = IngestSeq::from_rowid(at);
+        piece.last = IngestSeq::from_rowid(row.get(0)?);
     }
     piece.last = after.max(until);
     piece.at_end = true;

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use rusqlite::{Connection, params};
 use rustory_core::{Digest, Entry, IngestSeq, Tally};
 
-use crate::read::{COLUMNS, FROM_ANY, exact};
+use crate::names::{Names, OWN_COLUMNS};
 use crate::runs::Runs;
 
 /// What one transaction does to the counts, by `devices.id`.
@@ -171,16 +171,17 @@ pub(crate) fn walk(
 ) -> rusqlite::Result<()> {
     let condition = match devices {
         None => "1".to_owned(),
-        Some(devices) => format!("e.device IN ({})", list(devices)),
+        Some(devices) => format!("device IN ({})", list(devices)),
     };
-    let sql = format!("SELECT {COLUMNS}, e.device FROM {FROM_ANY} WHERE {condition}");
+    let sql = format!("SELECT {OWN_COLUMNS} FROM entries WHERE {condition}");
+    let mut names = Names::new(conn);
     let mut query = conn.prepare(&sql)?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         each(Walked {
             at: IngestSeq::from_rowid(row.get(0)?),
-            device: row.get(15).unwrap_or(0),
-            entry: exact(row),
+            device: row.get(3).unwrap_or(0),
+            entry: names.entry(row)?,
         });
     }
     Ok(())
