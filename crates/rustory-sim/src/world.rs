@@ -1856,7 +1856,10 @@ impl<L: DeviceLog> World<L> {
     }
 
     /// Two more rounds, in which nothing may happen.
-    fn stay_quiet(&mut self) -> Verdict {
+    ///
+    /// # Errors
+    /// What happened.
+    pub fn stay_quiet(&mut self) -> Verdict {
         let before: Vec<_> = (0..self.devices.len()).map(|d| self.set(d)).collect();
         // A liar may have something new at any time.
         let still = self.weather.liars.is_empty();
