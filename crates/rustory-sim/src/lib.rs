@@ -10,6 +10,7 @@ mod log;
 mod mem_log;
 mod rng;
 mod run;
+mod store_log;
 mod weather;
 mod world;
 
@@ -18,5 +19,6 @@ pub use log::{DeviceLog, Row};
 pub use mem_log::MemLog;
 pub use rng::Rng;
 pub use run::{Outcome, run_seed};
+pub use store_log::StoreLog;
 pub use weather::{Topology, Weather};
 pub use world::{Traffic, Violation, World};
