@@ -6,8 +6,8 @@ use std::time::Instant;
 use rustory_sim::{MemLog, Outcome, StoreLog, run_seed};
 
 const USAGE: &str = "\
-usage: rr-sim [--real-store] --seed S [-v]
-       rr-sim [--real-store] [--seed-from S] --seeds N";
+usage: rr-sim --seed S [-v] [--real-store]
+       rr-sim [--seed-from S] --seeds N [--real-store]";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -26,8 +26,8 @@ fn parse() -> Option<Args> {
             "--seed" => args.seed = Some(given.next()?.parse().ok()?),
             "--seed-from" => args.from = given.next()?.parse().ok()?,
             "--seeds" => args.seeds = given.next()?.parse().ok()?,
-            "-v" => args.verbose = true,
             "--real-store" => args.real_store = true,
+            "-v" => args.verbose = true,
             _ => return None,
         }
     }
@@ -53,9 +53,11 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, args: &Args) -> ExitCode {
-    let trace: Option<fn(&str)> = args.verbose.then_some(|line| println!("{line}"));
-    let outcome = run(seed, args, trace);
-    match tell(seed, args, &outcome) {
+    let trace = args
+        .verbose
+        .then_some((|line| println!("{line}")) as fn(&str));
+    let outcome = run(seed, args.real_store, trace);
+    match tell(seed, args.real_store, &outcome) {
         true => ExitCode::FAILURE,
         false => {
             println!(
@@ -72,10 +74,10 @@ fn many(args: &Args) -> ExitCode {
     let began = Instant::now();
     let (mut failed, mut events, mut sessions) = (0u64, 0, 0);
     for seed in from..from + seeds {
-        let outcome = run(seed, args, None);
+        let outcome = run(seed, args.real_store, None);
         events += outcome.events;
         sessions += outcome.sessions;
-        failed += u64::from(tell(seed, args, &outcome));
+        failed += u64::from(tell(seed, args.real_store, &outcome));
     }
     let took = began.elapsed();
     println!(
@@ -89,18 +91,18 @@ fn many(args: &Args) -> ExitCode {
     }
 }
 
-fn run(seed: u64, args: &Args, trace: Option<fn(&str)>) -> Outcome {
-    match args.real_store {
+fn run(seed: u64, real_store: bool, trace: Option<fn(&str)>) -> Outcome {
+    match real_store {
         true => run_seed::<StoreLog>(seed, trace),
         false => run_seed::<MemLog>(seed, trace),
     }
 }
 
 /// Says which property a seed violates, and how to see it again.
-fn tell(seed: u64, args: &Args, outcome: &Outcome) -> bool {
+fn tell(seed: u64, real_store: bool, outcome: &Outcome) -> bool {
     if let Some(violation) = &outcome.violation {
-        let store = if args.real_store { " --real-store" } else { "" };
-        println!("rr-sim{store} --seed {seed}   {violation}");
+        let option = if real_store { " --real-store" } else { "" };
+        println!("rr-sim --seed {seed}{option}   {violation}");
     }
     outcome.violation.is_some()
 }

@@ -1,88 +1,84 @@
-//! The real store, SQLite and all, as a simulated device's log. Each one is a file of its own in
-//! memory where the machine has a place for that.
+//! The real store as a simulated device's log: SQLite in a directory of its own.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use rusqlite::{Connection, params};
+use rustory_core::cursor::{IngestSeq, LogId};
 use rustory_core::entry::{Entry, EntryId};
 use rustory_core::sync::{
-    Batched, Claim, Compared, Have, Items, Known, Log, LogIdentity, Piece, Stored, Summary,
+    Claim, Compared, Have, Items, Known, Log, LogIdentity, Piece, Stored, Summary,
 };
-use rustory_core::{IngestSeq, LogId};
-use rustory_store::{Access, Filter, Store, StoreError};
+use rustory_store::{Access, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::log::{DeviceLog, Row};
 
-/// A store in a directory that goes with it.
+/// A log in SQLite.
 #[derive(Debug)]
 pub struct StoreLog {
     store: Store,
+    /// For what is done behind the store's back.
+    conn: Connection,
+    // Last, so that it goes last.
     dir: TempDir,
 }
 
 impl StoreLog {
-    fn open(dir: TempDir) -> StoreLog {
-        let store = Store::open(&path(dir.path()), Access::PATIENT, None);
-        let store = store.unwrap_or_else(|err| panic!("{err}"));
-        let log = StoreLog { store, dir };
-        // What a power cut does is the file system's to test.
-        log.behind_its_back(|db| db.pragma_update(None, "synchronous", "off"));
-        log
+    fn open(bytes: Option<&[u8]>) -> StoreLog {
+        let shared = PathBuf::from("/dev/shm");
+        let root = match shared.is_dir() {
+            true => shared,
+            false => std::env::temp_dir(),
+        };
+        let dir = tempfile::Builder::new()
+            .prefix("rr-sim-")
+            .tempdir_in(root)
+            .expect("a directory for a database");
+        let path = dir.path().join("history.db");
+        if let Some(bytes) = bytes {
+            std::fs::write(&path, bytes).expect("room for a database");
+        }
+        let store = Store::open(&path, Access::PATIENT, None).expect("a database can be opened");
+        let conn = Connection::open(&path).expect("what the store opened can be opened");
+        StoreLog { store, conn, dir }
     }
 
-    /// Another connection, as a disk that changes things has none.
-    fn behind_its_back<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
-        let db = Connection::open(path(self.dir.path()));
-        db.and_then(|db| work(&db))
-            .unwrap_or_else(|err| panic!("{err}"))
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) {
+        self.conn.execute(sql, params).expect("a statement of ours");
     }
-}
 
-fn path(dir: &Path) -> PathBuf {
-    dir.join("history.db")
-}
-
-fn fresh_dir() -> TempDir {
-    let in_memory = Path::new("/dev/shm");
-    let made = match in_memory.is_dir() {
-        true => TempDir::new_in(in_memory),
-        false => TempDir::new(),
-    };
-    made.unwrap_or_else(|err| panic!("{err}"))
+    fn entries(&mut self) -> Vec<Entry> {
+        let head = self.store.head().expect("a head");
+        self.store
+            .read(IngestSeq::ZERO, head, &[], usize::MAX, usize::MAX)
+            .expect("a log can be read")
+            .entries
+    }
 }
 
 impl DeviceLog for StoreLog {
     type Snapshot = Rc<Vec<u8>>;
 
     fn create(identity: LogIdentity, _: u64) -> StoreLog {
-        let mut log = StoreLog::open(fresh_dir());
-        log.behind_its_back(|db| {
-            let set = "UPDATE meta SET value = ?2 WHERE key = ?1";
-            db.execute(set, params!["device_id", identity.device_id])?;
-            db.execute(set, params!["log_id", &identity.log_id.as_bytes()[..]])
-        });
-        let read = log.store.reload_identity();
-        read.unwrap_or_else(|err| panic!("{err}"));
+        let mut log = StoreLog::open(None);
+        let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
+        log.execute(sql, params!["log_id", &identity.log_id.as_bytes()[..]]);
+        log.execute(sql, params!["device_id", identity.device_id]);
+        log.store.reload_identity().expect("it was just written");
         log
     }
 
     fn restore(snapshot: &Rc<Vec<u8>>, _: u64) -> StoreLog {
-        let dir = fresh_dir();
-        let written = std::fs::write(path(dir.path()), &**snapshot);
-        written.unwrap_or_else(|err| panic!("{err}"));
-        StoreLog::open(dir)
+        StoreLog::open(Some(snapshot))
     }
 
     fn snapshot(&mut self) -> Rc<Vec<u8>> {
-        self.behind_its_back(|db| {
-            db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                row.get::<_, i64>(0)
-            })
-        });
-        let bytes = std::fs::read(path(self.dir.path()));
-        Rc::new(bytes.unwrap_or_else(|err| panic!("{err}")))
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .expect("nobody else writes");
+        Rc::new(std::fs::read(self.dir.path().join("history.db")).expect("it is there"))
     }
 
     fn identity(&self) -> LogIdentity {
@@ -90,82 +86,89 @@ impl DeviceLog for StoreLog {
     }
 
     fn append(&mut self, mut entry: Entry, numbered: bool) -> Entry {
-        entry.device_id = self.store.identity().device_id.clone();
-        entry.device_seq = None;
-        let appended = self.store.write(|writer| -> Result<_, StoreError> {
-            match numbered {
-                true => Ok(Some(writer.append(&entry)?)),
-                false => writer.insert(&entry).map(|_| None),
-            }
-        });
-        match appended.unwrap_or_else(|err| panic!("{err}")) {
-            Some(rustory_store::Appended::New(_, seq)) => entry.device_seq = Some(seq),
-            Some(rustory_store::Appended::Known) => panic!("an id came twice"),
-            None => {}
-        }
-        entry
+        entry.device_id.clone_from(&self.store.identity().device_id);
+        let stored = match numbered {
+            true => self
+                .store
+                .write::<_, StoreError>(|writer| writer.append(&entry).map(drop)),
+            false => self.store.insert(std::slice::from_ref(&entry)).map(drop),
+        };
+        stored.expect("an entry can be stored");
+        let (found, _) = self
+            .store
+            .read_ids(&[entry.id], usize::MAX)
+            .expect("and read");
+        found.into_iter().next().unwrap_or(entry)
     }
 
     fn rows(&mut self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        let read = self.store.oldest_first(&Filter::default(), |at, entry| {
-            rows.push(Row {
-                at: at.get(),
+        let entries: BTreeMap<EntryId, Entry> = self
+            .entries()
+            .into_iter()
+            .map(|entry| (entry.id, entry))
+            .collect();
+        let mut query = self
+            .conn
+            .prepare_cached("SELECT ingest_seq, entry_id FROM entries ORDER BY ingest_seq")
+            .expect("the table is there");
+        let rows = query
+            .query_map([], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?))
+            })
+            .expect("it can be read");
+        rows.filter_map(|row| {
+            let (at, id) = row.ok()?;
+            let entry = entries.get(&EntryId::from_bytes(id))?;
+            Some(Row {
+                at: at.cast_unsigned(),
                 id: entry.id,
                 hash: entry.content_hash(),
                 sendable: entry.validate().is_ok(),
-            });
-            std::ops::ControlFlow::Continue(())
-        });
-        read.unwrap_or_else(|err| panic!("{err}"));
-        rows.sort_by_key(|row| row.at);
-        rows
+            })
+        })
+        .collect()
     }
 
     fn len(&mut self) -> usize {
-        let count = self.store.count().unwrap_or_else(|err| panic!("{err}"));
-        usize::try_from(count).unwrap_or(usize::MAX)
+        self.store.count().map_or(0, |count| count as usize)
     }
 
     fn lose(&mut self, ids: &[EntryId], recounts: bool) {
-        self.behind_its_back(|db| {
-            for id in ids {
-                let delete = "DELETE FROM entries WHERE entry_id = ?1";
-                db.execute(delete, [&id.as_bytes()[..]])?;
-            }
-            Ok(())
-        });
+        for id in ids {
+            let id = &id.as_bytes()[..];
+            self.execute("DELETE FROM entries WHERE entry_id = ?1", [id]);
+        }
         if recounts {
-            let origins = self.behind_its_back(|db| {
-                let mut query = db.prepare("SELECT device_id FROM devices")?;
-                let names = query.query_map([], |row| row.get(0))?;
-                names.collect::<rusqlite::Result<Vec<String>>>()
-            });
-            let counted = self.store.recount(&origins);
-            counted.unwrap_or_else(|err| panic!("{err}"));
+            let summary = self.store.summary().expect("a summary");
+            let origins: Vec<String> = summary
+                .origins
+                .into_iter()
+                .map(|origin| origin.device_id)
+                .collect();
+            self.store.recount(&origins).expect("rows can be counted");
         }
     }
 
     fn rot(&mut self, entry: &Entry) {
-        self.behind_its_back(|db| {
-            db.execute(
-                "UPDATE entries SET cmd = ?2, exit_code = ?3 WHERE entry_id = ?1",
-                params![&entry.id.as_bytes()[..], &entry.cmd[..], entry.exit_code],
-            )
-        });
+        let cmd = String::from_utf8_lossy(&entry.cmd);
+        let seq = entry.device_seq.map(u64::cast_signed);
+        let id = &entry.id.as_bytes()[..];
+        self.execute(
+            "UPDATE entries SET cmd = ?2, ts = ?3, device_seq = ?4 WHERE entry_id = ?1",
+            params![id, cmd, entry.ts.as_micros(), seq],
+        );
     }
 }
 
-/// As the store does it.
 impl Log for StoreLog {
     type Error = StoreError;
 
     fn summary(&mut self) -> Result<Summary, StoreError> {
-        Store::summary(&self.store)
+        self.store.summary()
     }
 
     fn known(&mut self) -> Result<Vec<Known>, StoreError> {
-        Store::known(&self.store)
+        self.store.known()
     }
 
     fn read(
@@ -205,10 +208,6 @@ impl Log for StoreLog {
         self.store.store(peer, entries, claim)
     }
 
-    fn store_many(&mut self, batches: &[Batched]) -> Result<Vec<Stored>, StoreError> {
-        self.store.store_many(batches)
-    }
-
     fn repair(&mut self, entries: &[Entry], recount: &[String]) -> Result<Stored, StoreError> {
         self.store.repair(entries, recount)
     }
@@ -227,10 +226,10 @@ impl Log for StoreLog {
     }
 
     fn items(&mut self, origins: Option<&[String]>) -> Result<Items, StoreError> {
-        Store::items(&self.store, origins)
+        self.store.items(origins)
     }
 
     fn take_new_identity(&mut self) -> Result<LogIdentity, StoreError> {
-        Store::take_new_identity(&mut self.store)
+        self.store.take_new_identity()
     }
 }

@@ -48,7 +48,7 @@ const HEALING_MS_MAX: u64 = 4 * 3_600_000;
 const ASKED_MAX: usize = 40;
 
 /// What a round with nothing new may cost both ways, in bytes.
-const QUIET_ROUND_BYTES_MAX: u64 = 1_024;
+const QUIET_ROUND_BYTES_MAX: u64 = 512;
 
 /// A link whose bytes are lost is noticed to be dead after this long, in milliseconds.
 const KEEPALIVE_MS: (u64, u64) = (20_000, 60_000);
@@ -1320,6 +1320,13 @@ impl<L: DeviceLog> World<L> {
             return;
         };
         end.tick_at = None;
+        if matches!(
+            self.devices[end.device].lie,
+            Some(Lie::FallsSilent(_) | Lie::Waits(_))
+        ) {
+            // It has all the time in the world.
+            return;
+        }
         match end.session.deadline() {
             Some(deadline) if deadline <= self.now => {
                 self.input(id, Input::Tick);
@@ -1856,7 +1863,10 @@ impl<L: DeviceLog> World<L> {
     }
 
     /// Two more rounds, in which nothing may happen.
-    fn stay_quiet(&mut self) -> Verdict {
+    ///
+    /// # Errors
+    /// What happened.
+    pub fn stay_quiet(&mut self) -> Verdict {
         let before: Vec<_> = (0..self.devices.len()).map(|d| self.set(d)).collect();
         // A liar may have something new at any time.
         let still = self.weather.liars.is_empty();

@@ -1,5 +1,6 @@
 //! What broke in other tools, one test each.
 
+use rustory_core::sync::session::Start;
 use rustory_sim::{Lie, MemLog, Topology, Traffic, Weather, World};
 
 type Sim = World<MemLog>;
@@ -32,6 +33,13 @@ fn run(world: &mut Sim, ms: u64) {
     if let Err(violation) = world.run_for(ms) {
         panic!("{violation}");
     }
+}
+
+/// Why `device` began to read `peer`'s log where it did, in its last session with it.
+fn start(world: &Sim, device: usize, peer: usize) -> Option<Start> {
+    let mut reports = world.reports().iter();
+    let last = reports.rfind(|(a, b, _)| (*a, *b) == (device, peer))?;
+    Some(last.2.start)
 }
 
 fn times(world: &Sim) -> f64 {
@@ -127,9 +135,27 @@ fn a_recreated_database_is_noticed_and_everything_arrives() {
     for keeps_its_id in [true, false] {
         let mut world = fair(2, &[5, 3]);
         settle(&mut world);
+        run(&mut world, 60_000);
+        assert_eq!(start(&world, 1, 0), Some(Start::Resume));
         world.recreate(0, keeps_its_id);
         world.type_some(0, 3);
+        world.turn_off(0);
+        world.turn_on(0);
+        world.ask_now(1, 0);
         assert_eq!(settle(&mut world), 11, "it gets its own back as well");
+        let expected = match keeps_its_id {
+            true => Start::NewLog,
+            false => Start::First,
+        };
+        let starts = world
+            .reports()
+            .iter()
+            .filter(|(a, b, _)| (*a, *b) == (1, 0));
+        assert!(
+            starts
+                .skip(1)
+                .any(|(_, _, report)| report.start == expected)
+        );
     }
 }
 
@@ -141,12 +167,21 @@ fn a_restored_database_is_noticed_and_everything_arrives() {
         world.take_snapshot(0);
         world.type_some(0, 10);
         assert_eq!(settle(&mut world), 40);
+        run(&mut world, 60_000);
         world.set_back(0, more);
+        world.turn_off(0);
+        world.turn_on(0);
+        world.ask_now(1, 0);
         assert_eq!(
             settle(&mut world),
             40 + more,
             "numbers given out twice: {more}"
         );
+        let noticed = world
+            .reports()
+            .iter()
+            .any(|(_, _, report)| report.start == Start::OlderCopy);
+        assert_eq!(noticed, more < 10, "{more}");
     }
 }
 
@@ -297,8 +332,12 @@ fn entries_without_numbers_are_no_worse_off() {
     weather.unnumbered = 10_000;
     let mut world = world(weather);
     assert_eq!(settle(&mut world), 60);
-    world.type_some(0, 10);
-    assert_eq!(settle(&mut world), 70);
+    for n in 0..10 {
+        world.type_some(n % 3, 2);
+        run(&mut world, 15_000);
+    }
+    assert_eq!(settle(&mut world), 80);
+    assert!(times(&world) <= 1.3, "{}", times(&world));
 }
 
 #[test]
@@ -348,6 +387,28 @@ fn in_a_quiet_mesh_news_reaches_each_device_about_once() {
         0,
         "never to its origin"
     );
+    if let Err(violation) = world.stay_quiet() {
+        panic!("{violation}");
+    }
+}
+
+#[test]
+fn what_is_typed_while_two_greet_each_other_is_all_that_is_told() {
+    let mut weather = weather(2, &[20, 20]);
+    weather.stays = vec![true; 2];
+    weather.log_delay = 20;
+    let mut world = world(weather);
+    settle(&mut world);
+    run(&mut world, 60_000);
+    world.traffic = Some(Traffic::default());
+    for wait in 0..60 {
+        world.ask_now(0, 1);
+        run(&mut world, wait);
+        world.type_some(1, 1);
+        run(&mut world, 1_000);
+    }
+    settle(&mut world);
+    assert_eq!(world.traffic.as_ref().unwrap().sent.len(), 60);
 }
 
 #[test]
@@ -395,5 +456,16 @@ fn a_liar_of_any_kind_stops_nobody_else() {
             settle(&mut world);
             assert!(world.rows(2).len() >= 70, "{lie:?}");
         }
+    }
+}
+
+#[test]
+fn a_peer_that_only_says_that_it_is_at_work_is_given_up() {
+    for after in 0..6 {
+        let mut weather = weather(3, &[20; 3]);
+        weather.liars = vec![Lie::Waits(after)];
+        let mut world = world(weather);
+        // A session that hangs for half an hour is a violation.
+        run(&mut world, 45 * 60_000);
     }
 }

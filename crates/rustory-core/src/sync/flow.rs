@@ -363,3 +363,221 @@ fn check_ids(asked: Option<&[EntryId]>, entries: &[Entry]) -> Result<(), BatchFa
         false => Err(BatchFault::Unasked),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::Extra;
+    use crate::sync::message::Readable;
+    use crate::time::Timestamp;
+
+    const LOG: LogId = LogId::from_bytes([1; 16]);
+
+    fn seq(n: u64) -> IngestSeq {
+        IngestSeq::new(n).unwrap()
+    }
+
+    fn entry(n: u64) -> Entry {
+        Entry {
+            id: EntryId::from_bytes(u128::from(n).to_be_bytes()),
+            device_id: "d".into(),
+            user_id: String::new(),
+            ts: Timestamp::default(),
+            cmd: "c".into(),
+            cwd: "".into(),
+            exit_code: None,
+            duration_ms: None,
+            shell: String::new(),
+            hostname: String::new(),
+            version: String::new(),
+            device_seq: None,
+            session: String::new(),
+            extra: Extra::new(),
+        }
+    }
+
+    fn batch(entries: &[u64], stretch: Option<(u64, u64)>, end: bool) -> Batch {
+        Batch {
+            entries: entries
+                .iter()
+                .copied()
+                .map(entry)
+                .collect::<Vec<_>>()
+                .into(),
+            stretch: stretch.map(|(after, last)| Stretch {
+                after: seq(after),
+                last: seq(last),
+            }),
+            end,
+            mends: None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_true_is_refused() {
+        use BatchFault as Fault;
+        let (after, head) = (seq(10), seq(50));
+        let refuse = |batch| {
+            let mut inflow = Inflow::stretch(LOG, after, head, true);
+            inflow.batch(batch).unwrap_err()
+        };
+        assert_eq!(
+            refuse(batch(&[], Some((10, 12)), false)),
+            Fault::EmptyButMore
+        );
+        for from in [0, 9, 11, 50] {
+            let mut inflow = Inflow::stretch(LOG, after, head, true);
+            inflow.batch(batch(&[1], Some((10, 11)), false)).unwrap();
+            let found = inflow.batch(batch(&[2], Some((from, 60)), true));
+            let expected = Fault::OutOfPlace {
+                after: seq(from),
+                expected: seq(11),
+            };
+            match from {
+                11 => assert!(matches!(found.unwrap_err(), Fault::BeyondHead { .. })),
+                _ => assert_eq!(found.unwrap_err(), expected),
+            }
+        }
+        for last in [0, 9, 10] {
+            let last = seq(last);
+            let stands = refuse(batch(&[1], Some((10, last.get())), false));
+            assert_eq!(stands, Fault::Stands { last, after });
+        }
+        let dense = refuse(batch(&[1, 2, 3], Some((10, 12)), true));
+        assert!(matches!(dense, Fault::TooDense { entries: 3, .. }));
+        let mut unreadable = batch(&[1], Some((10, 12)), true);
+        unreadable.entries.unreadable = u64::MAX - 1;
+        assert!(matches!(refuse(unreadable), Fault::TooDense { .. }));
+        let beyond = refuse(batch(&[1], Some((10, 51)), true));
+        assert_eq!(
+            beyond,
+            Fault::BeyondHead {
+                last: seq(51),
+                head
+            }
+        );
+        assert_eq!(refuse(batch(&[1], None, true)), Fault::WrongKind);
+    }
+
+    #[test]
+    fn only_what_was_asked_for_by_id_is_taken_and_nothing_after_the_end() {
+        let ids = [3, 1, 2].map(|n| entry(n).id).to_vec();
+        let mut inflow = Inflow::ids(ids);
+        inflow.batch(batch(&[1, 2], None, false)).unwrap();
+        assert_eq!(
+            inflow.batch(batch(&[4], None, true)).unwrap_err(),
+            BatchFault::Unasked
+        );
+        inflow.batch(batch(&[], None, true)).unwrap();
+        assert_eq!(
+            inflow.batch(batch(&[3], None, true)).unwrap_err(),
+            BatchFault::AfterTheEnd
+        );
+        let mut any = Inflow::any();
+        any.batch(batch(&[9], None, false)).unwrap();
+        let stretch = batch(&[9], Some((0, 9)), true);
+        assert_eq!(any.batch(stretch).unwrap_err(), BatchFault::WrongKind);
+    }
+
+    #[test]
+    fn no_more_batches_are_held_than_the_window_has() {
+        let mut inflow = Inflow::any();
+        for n in 0..WINDOW_BATCHES as u64 {
+            inflow.batch(batch(&[n], None, false)).unwrap();
+        }
+        let one_more = batch(&[99], None, false);
+        assert_eq!(
+            inflow.batch(one_more.clone()).unwrap_err(),
+            BatchFault::WindowExceeded
+        );
+        inflow.stored();
+        assert_eq!(inflow.take_owed(), 1);
+        inflow.batch(one_more).unwrap();
+        assert!(!inflow.is_done());
+    }
+
+    #[test]
+    fn a_cursor_moves_over_a_stretch_only_if_all_that_is_left_out_is_here() {
+        for whole in [true, false] {
+            let mut inflow = Inflow::stretch(LOG, seq(0), seq(9), whole);
+            let incoming = inflow.batch(batch(&[1], Some((0, 9)), true)).unwrap();
+            assert_eq!(incoming.claim.is_some(), whole);
+        }
+    }
+
+    proptest! {
+        /// Whatever the log, its gaps, the size of its pieces and what is left out: everything is
+        /// sent once and in order, each batch goes on where the one before ended, and the window
+        /// is kept.
+        #[test]
+        fn a_stretch_crosses_whole(
+            gaps in prop::collection::vec((1u64..4, any::<bool>()), 0..60),
+            size in 1usize..9,
+            from in 0u64..5,
+            lazy in 1usize..WINDOW_BATCHES,
+        ) {
+            let log: Vec<(u64, bool)> = gaps
+                .iter()
+                .scan(0, |at, (gap, has)| { *at += gap; Some((*at, *has)) })
+                .collect();
+            let head = seq(log.last().map_or(from, |(at, _)| (*at).max(from)));
+            let mut out = Outflow::stretch(seq(from), head, Vec::new());
+            let mut inflow = Inflow::stretch(LOG, seq(from), head, true);
+            let (mut got, mut unstored, mut last) = (Vec::new(), 0, from);
+            while !out.is_done() {
+                while let Some(request) = out.next() {
+                    let Request::Read { after, until, .. } = request else { unreachable!() };
+                    let mut lacking = log
+                        .iter()
+                        .filter(|(at, has)| !has && (after.get() + 1..=until.get()).contains(at))
+                        .map(|(at, _)| *at);
+                    let entries: Vec<u64> = lacking.by_ref().take(size).collect();
+                    let at_end = lacking.next().is_none();
+                    let piece = Piece {
+                        last: if at_end { until } else { seq(*entries.last().unwrap()) },
+                        entries: entries.into_iter().map(entry).collect(),
+                        at_end,
+                    };
+                    if let Some(batch) = out.piece(piece) {
+                        let incoming = inflow.batch(batch).unwrap();
+                        let claim = incoming.claim.unwrap();
+                        prop_assert_eq!(claim.after.get(), last);
+                        last = claim.last.get();
+                        got.extend(incoming.entries);
+                        unstored += 1;
+                    }
+                }
+                prop_assert!(unstored > 0 && unstored <= WINDOW_BATCHES);
+                for _ in 0..lazy.min(unstored) {
+                    inflow.stored();
+                    unstored -= 1;
+                }
+                prop_assert!(out.acknowledged(inflow.take_owed()));
+            }
+            prop_assert!(inflow.is_done());
+            prop_assert_eq!(last, head.get());
+            let expected: Vec<Entry> = log
+                .iter()
+                .filter(|(at, has)| !has && *at > from)
+                .map(|(at, _)| entry(*at))
+                .collect();
+            prop_assert_eq!(got, expected);
+            prop_assert!(!out.acknowledged(1), "of more than was sent");
+        }
+    }
+
+    #[test]
+    fn a_list_of_ids_is_gone_through_even_if_nothing_is_found() {
+        let ids: Vec<EntryId> = (0..5).map(|n| entry(n).id).collect();
+        let mut out = Outflow::ids(ids, false);
+        for left in (0..5).rev() {
+            assert!(matches!(out.next(), Some(Request::ReadIds { ids }) if ids.len() == left + 1));
+            let batch = out.found(Vec::new(), 0);
+            assert_eq!((batch.end, batch.entries), (left == 0, Readable::default()));
+            assert!(out.acknowledged(1));
+        }
+        assert!(out.is_done());
+    }
+}
