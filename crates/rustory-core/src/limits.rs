@@ -47,9 +47,9 @@ pub const NEWS_ENTRIES_MAX: usize = 100;
 
 /// Batches sent and not yet acknowledged as stored.
 ///
-/// 16 of about 60 KB keep a line of 100 ms round trip busy at 10 MB/s, and hold at most a few MB
+/// 24 of about 60 KB keep a line of 100 ms round trip busy at 15 MB/s, and hold at most 35 MB
 /// in memory on either side.
-pub const WINDOW_BATCHES: usize = 16;
+pub const WINDOW_BATCHES: usize = 24;
 
 /// Most ids asked for in one message: 32 KiB of them.
 pub const FETCH_IDS_MAX: usize = 2_000;

@@ -77,7 +77,7 @@ impl LogLink {
 
 /// Entries stored in one transaction, from however many batches that wait; more would keep the
 /// write lock for long.
-const GROUP_ENTRIES_MAX: usize = 20_000;
+const GROUP_ENTRIES_MAX: usize = 8_000;
 
 /// Does jobs until nobody can send any more. `before` each one is for the log's owner: to take in
 /// what was typed, say.

@@ -209,6 +209,8 @@ fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
         // undoes is still in the spool, whose files go only after a full sync (`spool_dir`).
         conn.pragma_update(None, "synchronous", "normal")?;
         conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         Ok(conn)
     };
     open().map_err(|err| StoreError::sqlite(path, err))
@@ -236,6 +238,13 @@ fn switch_to_wal(conn: &Connection) -> rusqlite::Result<()> {
 /// How long opening waits for another process that makes or migrates the database, which happens
 /// once. A current database is opened without any lock.
 const OPENING_BUSY: Duration = Duration::from_secs(10);
+
+/// The write-ahead log is moved into the database once it has this many pages (16 MB): each time
+/// costs two full syncs, which a first sync would do for every few thousand entries by default.
+const CHECKPOINT_PAGES: i64 = 4_000;
+
+/// And what is kept of its file afterwards, in bytes.
+const WAL_BYTES_KEPT: i64 = 4 << 20;
 
 /// Page cache of a writer, in KiB: the hot ends of the indexes of 1,000,000 rows.
 const CACHE_KIB: i64 = 32 * 1024;
