@@ -5,6 +5,8 @@
 //! the disk and the clock are the world's.
 #![warn(missing_docs, clippy::unwrap_used)]
 
+pub mod fuzz;
+
 mod liar;
 mod log;
 mod mem_log;

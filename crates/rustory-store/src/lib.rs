@@ -14,6 +14,7 @@ mod book;
 mod error;
 mod imports;
 mod migrations;
+mod names;
 mod open;
 mod peers;
 mod read;

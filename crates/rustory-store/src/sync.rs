@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use hashbrown::HashMap;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use rustory_core::sync::{
@@ -14,6 +15,7 @@ use rustory_core::sync::{
 use rustory_core::{Cursor, Entry, EntryId, IngestSeq, LogId, Tally, Timestamp};
 
 use crate::error::StoreError;
+use crate::names::{Names, OWN_COLUMNS};
 use crate::open::Store;
 use crate::peers::read_cursor;
 use crate::read::{COLUMNS, FROM_ANY, exact, head};
@@ -342,35 +344,26 @@ impl Room {
     }
 }
 
-/// Up to which number a reader has a device's entries, by the device's small integer, which is
-/// small indeed: they are given out from 1.
-struct Skip(Vec<Option<HaveWhat>>);
+/// Which entries a reader has, by the small integers of their devices.
+struct Skip(HashMap<i64, HaveWhat>);
 
 impl Skip {
     fn new(conn: &Connection, have: &[Have]) -> rusqlite::Result<Skip> {
-        let mut known = Vec::with_capacity(have.len());
+        let mut known = HashMap::with_capacity(have.len());
         for have in have {
             if let Some(device) = device(conn, &have.device_id)? {
-                known.push((usize::try_from(device).unwrap_or(0), have.what));
+                known.insert(device, have.what);
             }
         }
-        let len = known.iter().map(|(device, _)| device + 1).max();
-        let mut skip = vec![None; len.unwrap_or(0)];
-        for (device, what) in known {
-            skip[device] = Some(what);
-        }
-        Ok(Skip(skip))
+        Ok(Skip(known))
     }
 
     fn skips(&self, device: i64, seq: Option<i64>) -> bool {
-        let what = usize::try_from(device)
-            .ok()
-            .and_then(|device| *self.0.get(device)?);
-        match what {
+        match self.0.get(&device) {
             None => false,
             Some(HaveWhat::Everything) => true,
             Some(HaveWhat::Through(through)) => {
-                seq.is_some_and(|seq| seq > 0 && seq.cast_unsigned() <= through)
+                seq.is_some_and(|seq| seq > 0 && seq.cast_unsigned() <= *through)
             }
         }
     }
@@ -383,8 +376,7 @@ fn integer(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<i6
     })
 }
 
-/// Goes through the small columns of `entries` alone and looks up the rest of those rows that the
-/// reader lacks: what it has costs no join.
+/// Skips what the reader has before anything of a row but its small columns is looked at.
 fn read(
     conn: &Connection,
     after: IngestSeq,
@@ -397,23 +389,23 @@ fn read(
         last: after,
         ..Piece::default()
     };
-    let mut query = conn.prepare_cached(
-        "SELECT ingest_seq, device, device_seq FROM entries
-         WHERE ingest_seq > ?1 AND ingest_seq <= ?2 ORDER BY ingest_seq",
-    )?;
-    let mut by_place = ByPlace::new(conn)?;
+    let sql = format!(
+        "SELECT {OWN_COLUMNS} FROM entries
+         WHERE ingest_seq > ?1 AND ingest_seq <= ?2 ORDER BY ingest_seq"
+    );
+    let mut names = Names::new(conn);
+    let mut query = conn.prepare_cached(&sql)?;
     let mut rows = query.query([after.as_rowid(), until.as_rowid()])?;
     while let Some(row) = rows.next()? {
-        let at: i64 = row.get(0)?;
-        if !skip.skips(integer(row, 1)?.unwrap_or(0), integer(row, 2)?)
-            && let Some(entry) = by_place.entry(at)?
+        if !skip.skips(integer(row, 3)?.unwrap_or(0), integer(row, 7)?)
+            && let Some(entry) = names.entry(row)?
         {
             if !room.take(entry.text_bytes()) {
                 return Ok(piece);
             }
             piece.entries.push(entry);
         }
-        piece.last = IngestSeq::from_rowid(at);
+        piece.last = IngestSeq::from_rowid(row.get(0)?);
     }
     piece.last = after.max(until);
     piece.at_end = true;
@@ -435,12 +427,11 @@ fn news(conn: &Connection, own: &str, after: IngestSeq, mut room: Room) -> rusql
     let mut rows = query.query([own, after.as_rowid()])?;
     while let Some(row) = rows.next()? {
         let at = row.get(0)?;
-        if let Some(entry) = by_place.entry(at)? {
-            if !room.take(entry.text_bytes()) {
-                return Ok(piece);
-            }
-            piece.entries.push(entry);
+        let entry = by_place.entry(at)?;
+        if !room.take(entry.as_ref().map_or(0, Entry::text_bytes)) {
+            return Ok(piece);
         }
+        piece.entries.extend(entry);
         piece.last = IngestSeq::from_rowid(at);
     }
     piece.last = after.max(head(conn)?);
@@ -496,7 +487,7 @@ fn items(conn: &Connection, origins: Option<&[String]>) -> rusqlite::Result<Item
     let only: Option<Vec<i64>> = origins.map(|_| devices.iter().map(|d| d.id).collect());
     let rows = tally::rows_of(conn, only.as_deref())?;
     let mut set = ItemSet::with_capacity(usize::try_from(rows).unwrap_or(0));
-    let mut found: hashbrown::HashMap<i64, Tally> = hashbrown::HashMap::new();
+    let mut found: HashMap<i64, Tally> = HashMap::new();
     walk(conn, only.as_deref(), |row| {
         let Some(entry) = row.entry else { return };
         let hash = entry.content_hash();

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use rusqlite::{Connection, params};
 use rustory_core::{Digest, Entry, IngestSeq, Tally};
 
-use crate::read::{COLUMNS, FROM_ANY, exact};
+use crate::names::{Names, OWN_COLUMNS};
 use crate::runs::Runs;
 
 /// What one transaction does to the counts, by `devices.id`.
@@ -70,10 +70,7 @@ impl Changes {
             }
             let mut tally = stored_tally(conn, device)?;
             tally += change.tally;
-            write_tally(conn, device, tally)?;
-            if let Some((seq, rowid)) = change.newest {
-                raise_seq(conn, device, seq, rowid)?;
-            }
+            write_change(conn, device, tally, change.newest)?;
             match change.recount {
                 Recount::Runs => numbers_of_rows(conn, device)?.write_numbers(conn, device)?,
                 _ => change.runs.merge(conn, device)?,
@@ -174,16 +171,17 @@ pub(crate) fn walk(
 ) -> rusqlite::Result<()> {
     let condition = match devices {
         None => "1".to_owned(),
-        Some(devices) => format!("e.device IN ({})", list(devices)),
+        Some(devices) => format!("device IN ({})", list(devices)),
     };
-    let sql = format!("SELECT {COLUMNS}, e.device FROM {FROM_ANY} WHERE {condition}");
+    let sql = format!("SELECT {OWN_COLUMNS} FROM entries WHERE {condition}");
+    let mut names = Names::new(conn);
     let mut query = conn.prepare(&sql)?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         each(Walked {
             at: IngestSeq::from_rowid(row.get(0)?),
-            device: row.get(15).unwrap_or(0),
-            entry: exact(row),
+            device: row.get(3).unwrap_or(0),
+            entry: names.entry(row)?,
         });
     }
     Ok(())
@@ -243,12 +241,26 @@ fn write_tally(conn: &Connection, device: i64, tally: Tally) -> rusqlite::Result
     Ok(())
 }
 
-/// Notes the highest number of a device and the entry that has it.
-fn raise_seq(conn: &Connection, device: i64, seq: i64, rowid: i64) -> rusqlite::Result<()> {
+/// The tally, and the highest number with the entry that has it if it is higher than before: one
+/// statement, since a transaction of one entry is the usual one.
+fn write_change(
+    conn: &Connection,
+    device: i64,
+    tally: Tally,
+    newest: Option<(i64, i64)>,
+) -> rusqlite::Result<()> {
+    let (seq, rowid) = newest.unzip();
     conn.prepare_cached(
-        "UPDATE devices SET seq_max = ?2, newest = ?3 WHERE id = ?1 AND seq_max <= ?2",
+        "UPDATE devices SET count = ?2, digest = ?3, seq_max = max(seq_max, coalesce(?4, 0)),
+           newest = CASE WHEN ?4 >= seq_max THEN ?5 ELSE newest END WHERE id = ?1",
     )?
-    .execute(params![device, seq, rowid])?;
+    .execute(params![
+        device,
+        tally.count.cast_signed(),
+        blob(tally.digest),
+        seq,
+        rowid
+    ])?;
     Ok(())
 }
 

@@ -131,17 +131,6 @@ pub struct Hello {
     pub admission: Option<Vec<u8>>,
 }
 
-/// What is there, in sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Standing {
-    /// The last position.
-    #[n(0)]
-    pub head: IngestSeq,
-    /// Of everything.
-    #[n(1)]
-    pub tally: Tally,
-}
-
 impl Hello {
     /// Whether it has an id and all of its texts are within the limits.
     pub(super) fn fits(&self) -> bool {
@@ -151,6 +140,17 @@ impl Hello {
             && self.device_id.len() <= DEVICE_ID_BYTES_MAX
             && labels.iter().all(|text| text.len() <= FIELD_BYTES_MAX)
     }
+}
+
+/// What is there, in sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Standing {
+    /// The last position.
+    #[n(0)]
+    pub head: IngestSeq,
+    /// Of everything.
+    #[n(1)]
+    pub tally: Tally,
 }
 
 /// From where to send, and what to leave out.
