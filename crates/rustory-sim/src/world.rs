@@ -260,6 +260,7 @@ pub struct World<L: DeviceLog> {
     crash_at: Option<u64>,
     /// Some log is not what its peers remember.
     set_back: bool,
+    quiet_bytes: u64,
     reports: Vec<(usize, usize, Report)>,
     typed: Vec<Entry>,
     identities: Vec<(String, LogId)>,
@@ -297,6 +298,7 @@ impl<L: DeviceLog> World<L> {
             violation: None,
             crash_at: None,
             set_back: false,
+            quiet_bytes: 0,
             reports: Vec::new(),
             typed: Vec::new(),
             identities: Vec::new(),
@@ -797,6 +799,12 @@ impl<L: DeviceLog> World<L> {
     #[must_use]
     pub fn reports(&self) -> &[(usize, usize, Report)] {
         &self.reports
+    }
+
+    /// What the largest round with nothing new cost both ways, in bytes.
+    #[must_use]
+    pub fn quiet_round_bytes(&self) -> u64 {
+        self.quiet_bytes
     }
 
     /// Two devices begin a session, besides any other.
@@ -1451,7 +1459,10 @@ impl<L: DeviceLog> World<L> {
                     self.reports.push((device, peer, report));
                 }
                 let honest = self.honest(device) && self.honest(peer);
-                if quiet && honest && !verifies && !moved && bytes > QUIET_ROUND_BYTES_MAX {
+                if quiet && honest && !verifies && !moved {
+                    self.quiet_bytes = self.quiet_bytes.max(bytes);
+                }
+                if self.quiet_bytes > QUIET_ROUND_BYTES_MAX {
                     self.violated(
                         "a round with nothing new is small",
                         format!("{bytes} bytes"),
