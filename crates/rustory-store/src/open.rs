@@ -156,6 +156,26 @@ impl Store {
         Ok(())
     }
 
+    /// What [`Store::set_key_mark`] left here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn key_mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT value FROM meta WHERE key = 'key_mark'";
+        self.conn
+            .query_row(sql, [], |row| row.get(0))
+            .optional()
+            .map_err(|err| self.err(err))
+    }
+
+    /// Leaves beside the log what tells this device's key from a copy of it; opaque here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_key_mark(&mut self, mark: &[u8]) -> Result<(), StoreError> {
+        self.write(|writer| writer.run(|tx| set_meta(tx, "key_mark", &mark)))
+    }
+
     /// Which log this is, and whose.
     #[must_use]
     pub fn identity(&self) -> &Identity {

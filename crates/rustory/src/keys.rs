@@ -1,8 +1,10 @@
 //! This device's key files, with what to do about each that can't be used.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustory_net::p2p::{IdentityKey, KeyFileError, SwarmKey, exposed_mode};
+use rustory_store::Store;
 
 use crate::ctx::Ctx;
 use crate::error::CommandError;
@@ -15,46 +17,117 @@ pub(crate) struct Keys {
 
 /// Reads both. The identity key is the device's own and is made when it is not there; the swarm key
 /// is shared, so a new one would only keep this device apart.
-pub(crate) fn load(ctx: &Ctx) -> Result<Keys, CommandError> {
-    let settings = &ctx.settings;
-    let swarm = swarm(&settings.swarm_key_path)?;
-    let identity = IdentityKey::load_or_create(&settings.identity_key_path)?;
+pub(crate) fn load(ctx: &Ctx, store: &mut Store) -> Result<Keys, CommandError> {
+    let swarm = swarm(&ctx.settings.swarm_key_path)?;
+    let identity = own_identity(ctx, store)?;
     Ok(Keys { identity, swarm })
+}
+
+/// This device's identity key, unless the one that is here is a copy of another device's.
+///
+/// Two peers with one id can't even meet each other, to find out that their databases are copies. So
+/// the log remembers which file the key is in: the same key in another file, or on another machine,
+/// was copied together with the log. A key in a place of the user's own choice is theirs to look
+/// after.
+fn own_identity(ctx: &Ctx, store: &mut Store) -> Result<IdentityKey, CommandError> {
+    let path = &ctx.settings.identity_key_path;
+    warn_if_exposed(path);
+    let key = IdentityKey::load_or_create(path).map_err(|err| match &err {
+        KeyFileError::Malformed { .. } => CommandError::from(err)
+            .hint("move it away: a new one is made, and the others see this device as a new peer"),
+        _ => explained(err),
+    })?;
+    if ctx.settings.origins.contains_key("identity_key_path") {
+        return Ok(key);
+    }
+    let mark = mark(path, &key);
+    let before = store.key_mark()?;
+    let same_key = |before: &[u8]| before.get(PLACE_BYTES..) == mark.get(PLACE_BYTES..);
+    let key = match before {
+        Some(before) if before == mark => return Ok(key),
+        Some(before) if same_key(&before) => {
+            ctx.note("this device's identity key was copied from another device together with the database: it gets a new one");
+            replace(path)?
+        }
+        _ => key,
+    };
+    store.set_key_mark(&self::mark(path, &key))?;
+    Ok(key)
+}
+
+const PLACE_BYTES: usize = 16;
+
+/// Where a key is, and which one it is.
+fn mark(path: &Path, key: &IdentityKey) -> Vec<u8> {
+    let machine = crate::host::machine(path.parent().unwrap_or(Path::new(".")));
+    // No device number: those change from boot to boot.
+    let file = std::fs::metadata(path).map_or(0, |meta| meta.ino());
+    let place = format!("{machine:?} {file}");
+    let mut mark = xxhash_rust::xxh3::xxh3_128(place.as_bytes())
+        .to_be_bytes()
+        .to_vec();
+    mark.extend(key.peer_id().to_string().into_bytes());
+    mark
+}
+
+/// Puts a new key in the place of one that is not ours, which stays beside it.
+fn replace(path: &Path) -> Result<IdentityKey, CommandError> {
+    let (new, old) = (
+        path.with_extension("key.new"),
+        path.with_extension("key.copied"),
+    );
+    let io = |err| CommandError::failed(format!("`{}`: {err}", path.display()));
+    let _ = std::fs::remove_file(&new);
+    let key = IdentityKey::generate()?;
+    key.create(&new)?;
+    std::fs::rename(path, old).map_err(io)?;
+    std::fs::rename(new, path).map_err(io)?;
+    Ok(key)
 }
 
 /// Reads a swarm key.
 pub(crate) fn swarm(path: &Path) -> Result<SwarmKey, CommandError> {
     warn_if_exposed(path);
-    SwarmKey::load(path).map_err(|err| {
-        let missing = matches!(err, KeyFileError::Missing { .. });
-        let told = CommandError::from(err);
-        match missing {
-            true => told.hint(
-                "the devices of one person share one swarm key: copy `swarm.key` from a device that has one, \
-                 or make the first with `rr key swarm`",
-            ),
-            false => told,
+    SwarmKey::load(path).map_err(|err| match &err {
+        KeyFileError::Missing { .. } => CommandError::from(err).hint(
+            "the devices of one person share one swarm key: copy `swarm.key` from a device that has one, \
+             or make the first with `rr key swarm`",
+        ),
+        KeyFileError::Malformed { .. } => {
+            CommandError::from(err).hint("copy `swarm.key` once more from a device that syncs")
         }
+        _ => explained(err),
     })
 }
 
 /// Reads an identity key that has to be there.
 pub(crate) fn identity(path: &Path) -> Result<IdentityKey, CommandError> {
     warn_if_exposed(path);
-    IdentityKey::load(path).map_err(|err| {
-        let missing = matches!(err, KeyFileError::Missing { .. });
-        let told = CommandError::from(err);
-        match missing {
-            true => told.hint(format!(
-                "devices remember a hub by its key, so none is made in silence: `rr key identity {}` makes one",
-                path.display()
-            )),
-            false => told,
-        }
+    IdentityKey::load(path).map_err(|err| match &err {
+        KeyFileError::Missing { .. } => CommandError::from(err).hint(format!(
+            "devices remember a hub by its key, so none is made in silence: `rr key identity {}` makes one",
+            path.display()
+        )),
+        KeyFileError::Malformed { .. } => CommandError::from(err)
+            .hint("it is what `rr key identity FILE` writes: bring it back from where it is kept"),
+        _ => explained(err),
     })
 }
 
-/// Who reads the swarm key reads the history.
+/// With what to do about a file that can't be read or written.
+fn explained(err: KeyFileError) -> CommandError {
+    let hint = match &err {
+        KeyFileError::Unreadable { path, .. } | KeyFileError::Unwritable { path, .. } => format!(
+            "check the owner and the permissions of `{}` and of its directory; who runs this is `{}`",
+            path.display(),
+            rustix::process::geteuid().as_raw()
+        ),
+        _ => return err.into(),
+    };
+    CommandError::from(err).hint(hint)
+}
+
+/// Who reads the swarm key reads the history; who has the identity key is taken for this device.
 fn warn_if_exposed(path: &Path) {
     if let Ok(Some(mode)) = exposed_mode(path) {
         crate::ui::warn(format_args!(

@@ -169,6 +169,8 @@ pub enum Event {
     },
     /// A round is over.
     Round(Report),
+    /// For an answerer: the peer compared, and found the two to be the same.
+    FoundSame(Report),
 }
 
 /// Why a pull starts where it does.
@@ -915,7 +917,7 @@ impl Session {
                     origins: self.ours.origins.clone(),
                 };
                 effects.push(Effect::Send(Message::Standing(ours)));
-                self.remember(effects);
+                self.found_same(effects);
             }
             _ => effects.push(Effect::Send(Message::Origins(self.ours.clone()))),
         }
@@ -952,7 +954,16 @@ impl Session {
                 head: self.theirs.head,
                 origins: self.ours.origins.clone(),
             };
-            self.remember(effects);
+            self.found_same(effects);
+        }
+    }
+
+    /// As far as the answerer is concerned the round is over.
+    fn found_same(&mut self, effects: &mut Effects) {
+        self.remember(effects);
+        let is_copy = |peer: &Hello| peer.log_id == self.local.log_id;
+        if !self.peer.as_ref().is_some_and(is_copy) {
+            effects.push(Effect::Event(Event::FoundSame(self.report.clone())));
         }
     }
 

@@ -45,9 +45,11 @@ struct Status {
     pending_bytes: u64,
     pending: usize,
     damaged_bytes: u64,
-    daemon: Option<u32>,
+    daemon: Option<daemon::Running>,
     network: Option<daemon::State>,
     peers: Vec<Peer>,
+    /// Those that the daemon knows of and that never said hello.
+    unmet: Vec<(String, daemon::PeerState)>,
     at: Timestamp,
 }
 
@@ -61,14 +63,31 @@ struct Peer {
     identical: Option<bool>,
 }
 
+/// Peers without a log that we know: by name where a tracker tells it. Whoever else calls on the
+/// local network is of no interest until it is connected.
+fn unmet(network: &daemon::State, met: &[PeerState]) -> Vec<(String, daemon::PeerState)> {
+    let is_met = |device_id: &str| met.iter().any(|peer| peer.peer == device_id);
+    let unmet = network.peers.iter().filter(|(_, peer)| {
+        let is_met = peer.device_id.as_deref().is_some_and(is_met);
+        !is_met && (peer.name.is_some() || peer.path.is_some())
+    });
+    unmet.map(|(id, peer)| (id.clone(), peer.clone())).collect()
+}
+
 impl Status {
     fn read(ctx: &Ctx, store: &Store) -> Result<Status, CommandError> {
         let spool = ctx.spool_dir();
         let damaged = std::fs::metadata(spool.join(spool_dir::DAMAGED));
         let summary = store.summary()?;
         let daemon = daemon::running(ctx.settings.data_dir());
-        let network = daemon.and_then(|_| daemon::State::read(ctx.settings.data_dir()));
-        let peers = store.peers()?.into_iter();
+        let network = daemon
+            .as_ref()
+            .and_then(|daemon| daemon::State::read(ctx.settings.data_dir(), daemon.pid));
+        let peers = store.peers()?;
+        let unmet = network
+            .as_ref()
+            .map_or(Vec::new(), |network| unmet(network, &peers));
+        let peers = peers.into_iter();
         let tally = summary.tally();
         Ok(Status {
             device_id: store.identity().device_id.clone(),
@@ -83,6 +102,7 @@ impl Status {
             peers: peers
                 .map(|state| Peer::new(state, &summary, network.as_ref()))
                 .collect(),
+            unmet,
             daemon,
             network,
             at: now(),
@@ -91,16 +111,24 @@ impl Status {
 
     /// What `--check` looks at.
     fn is_well(&self) -> bool {
-        let network_is_well = self.network.as_ref().is_none_or(|network| {
-            network.problem.is_none() && network.hubs.iter().all(|hub| hub.error.is_none())
-        });
+        let network_is_well = self.problem().is_none()
+            && self
+                .network
+                .as_ref()
+                .is_none_or(|network| network.hubs.iter().all(|hub| hub.error.is_none()));
         self.conflicts == 0
             && self.damaged_bytes == 0
             && network_is_well
+            && self.unmet.iter().all(|(_, peer)| peer.error.is_none())
             && self
                 .peers
                 .iter()
                 .all(|peer| peer.identical == Some(true) && peer.error().is_none())
+    }
+
+    /// What the daemon says is wrong with this device.
+    fn problem(&self) -> Option<&str> {
+        self.daemon.as_ref()?.problem.as_deref()
     }
 
     fn json(&self, ctx: &Ctx) -> Value {
@@ -130,10 +158,11 @@ impl Status {
             },
             "daemon": {
                 "running": self.daemon.is_some(),
-                "pid": self.daemon,
-                "problem": network.and_then(|network| network.problem.as_ref()),
+                "pid": self.daemon.as_ref().map(|daemon| daemon.pid),
+                "problem": self.problem(),
+                "stranger": network.and_then(|network| network.stranger.as_ref()),
             },
-            "peers": self.peers.iter().map(Peer::json).collect::<Vec<_>>(),
+            "peers": self.peers.iter().map(Peer::json).chain(self.unmet.iter().map(unmet_json)).collect::<Vec<_>>(),
             "hubs": hubs.iter().map(|hub| json!({
                 "addr": hub.addr,
                 "tracker": hub.tracker,
@@ -176,15 +205,18 @@ impl Status {
     }
 
     fn print_network(&self, out: &mut Output) -> Result<(), CommandError> {
-        match self.daemon {
-            Some(pid) => out.line(format_args!("daemon    runs, process {pid}"))?,
+        match &self.daemon {
+            Some(daemon) => out.line(format_args!("daemon    runs, process {}", daemon.pid))?,
             None => out.line("daemon    does not run")?,
+        }
+        if let Some(problem) = self.problem() {
+            out.line(format_args!("          {problem}"))?;
         }
         let Some(network) = &self.network else {
             return Ok(());
         };
-        if let Some(problem) = &network.problem {
-            out.line(format_args!("          {problem}"))?;
+        if let Some(stranger) = &network.stranger {
+            out.line(format_args!("          {stranger}"))?;
         }
         for hub in &network.hubs {
             let error = hub.error.as_ref().map(|err| format!(": {err}"));
@@ -200,17 +232,28 @@ impl Status {
     }
 
     fn print_peers(&self, out: &mut Output) -> Result<(), CommandError> {
-        let names: Vec<String> = self.peers.iter().map(Peer::name).collect();
+        let met = self.peers.iter().map(|peer| {
+            let ago = peer.last_seen().map(|at| when::age(at, self.at));
+            let name = short(peer.name().unwrap_or(&peer.state.peer));
+            (name, peer.path(), ago, peer.how())
+        });
+        let unmet = self.unmet.iter().map(|(id, peer)| {
+            let how = match &peer.error {
+                Some(error) => visible(error.as_str().into(), Breaks::Mark),
+                None => "not met yet".to_owned(),
+            };
+            let name = short(peer.name.as_deref().unwrap_or(id));
+            (name, peer.path.as_deref(), None, how)
+        });
+        let lines: Vec<_> = met.chain(unmet).collect();
         let width = |name: &String| unicode_width::UnicodeWidthStr::width(name.as_str());
-        let widest = names.iter().map(width).max().unwrap_or(0);
-        for (peer, name) in self.peers.iter().zip(&names) {
+        let widest = lines.iter().map(|line| width(&line.0)).max().unwrap_or(0);
+        for (name, path, ago, how) in &lines {
             let pad = " ".repeat(widest - width(name));
-            let seen = peer.last_seen();
-            let ago = seen.map_or_else(|| "never".to_owned(), |at| when::age(at, self.at));
+            let path = path.unwrap_or("-");
+            let ago = ago.as_deref().unwrap_or("never");
             out.line(format_args!(
-                "peer      {name}{pad}  {:6}  {ago:>8}  {}",
-                peer.path().unwrap_or("-"),
-                peer.how()
+                "peer      {name}{pad}  {path:6}  {ago:>8}  {how}"
             ))?;
         }
         Ok(())
@@ -260,12 +303,13 @@ impl Peer {
         }
     }
 
-    fn name(&self) -> String {
-        let name = self.state.name.as_deref().unwrap_or(&self.state.peer);
-        visible(name.into(), Breaks::Mark)
-            .chars()
-            .take(40)
-            .collect()
+    /// As it called itself, or as a tracker tells.
+    fn name(&self) -> Option<&str> {
+        let told = self
+            .network
+            .as_ref()
+            .and_then(|(_, peer)| peer.name.as_deref());
+        self.state.name.as_deref().or(told)
     }
 
     fn path(&self) -> Option<&str> {
@@ -294,37 +338,57 @@ impl Peer {
         }
     }
 
+    /// A session with it runs.
+    fn is_live(&self) -> bool {
+        self.network.as_ref().is_some_and(|(_, peer)| peer.live)
+    }
+
     /// Whether it holds the same, and if not, what is known of why.
     fn how(&self) -> String {
         let mut parts = Vec::new();
+        let error = self
+            .error()
+            .map(|error| visible(error.into(), Breaks::Mark));
         if self.identical == Some(true) {
             parts.push("identical".to_owned());
         } else {
-            let count = |what: &str, n: Option<u64>| {
+            let count = |n: Option<u64>, what: &str| {
                 n.filter(|n| *n > 0)
                     .map(|n| format!("{} {what}", grouped(n)))
             };
-            parts.extend(count("of theirs not here yet", self.behind_theirs()));
-            parts.extend(count("of ours not there yet", self.behind_ours));
+            // What is typed while both are in touch goes over at once; whether it arrived is
+            // known from the next comparison on.
+            let (theirs, ours) = match self.is_live() {
+                true => (
+                    "of theirs on their way",
+                    "of ours sent since they were compared",
+                ),
+                false => ("of theirs not here yet", "of ours not there yet"),
+            };
+            parts.extend(count(self.behind_theirs(), theirs));
+            parts.extend(count(self.behind_ours, ours));
             if parts.is_empty() {
-                parts.push("not compared yet".to_owned());
+                let how = match (self.identical, &error) {
+                    (Some(_), _) => Some("not compared since something came"),
+                    (None, None) => Some("not compared yet"),
+                    (None, Some(_)) => None,
+                };
+                parts.extend(how.map(str::to_owned));
             }
         }
         if self.state.unreadable > 0 {
             let unreadable = grouped(self.state.unreadable);
             parts.push(format!("{unreadable} can't be read by this version"));
         }
-        if let Some(error) = self.error() {
-            parts.push(visible(error.into(), Breaks::Mark));
-        }
-        parts.join(", ")
+        parts.extend(error);
+        parts.join("; ")
     }
 
     fn json(&self) -> Value {
         let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
         json!({
             "device_id": self.state.peer,
-            "name": self.state.name,
+            "name": self.name(),
             "peer_id": self.network.as_ref().map(|(id, _)| id),
             "last_seen": time(self.last_seen()),
             "last_sync": time(self.state.last_sync),
@@ -336,6 +400,29 @@ impl Peer {
             "error": self.error(),
         })
     }
+}
+
+/// A name as it fits a line.
+fn short(name: &str) -> String {
+    let name = visible(name.into(), Breaks::Mark);
+    name.chars().take(40).collect()
+}
+
+/// The same fields as of a peer that was met.
+fn unmet_json((id, peer): &(String, daemon::PeerState)) -> Value {
+    json!({
+        "device_id": peer.device_id,
+        "name": peer.name,
+        "peer_id": id,
+        "last_seen": null,
+        "last_sync": null,
+        "behind": {"ours": null, "theirs": null},
+        "path": peer.path,
+        "identical": null,
+        "unreadable": 0,
+        "unsendable": 0,
+        "error": peer.error,
+    })
 }
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {

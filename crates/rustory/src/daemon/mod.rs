@@ -10,16 +10,17 @@ mod upkeep;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use rustory_core::sync::session::{Event, Role, SessionError};
-use rustory_core::sync::{Ended, Plan, Reason};
+use rustory_core::sync::{Ended, LogIdentity, Plan, Reason};
 use rustory_net::p2p::{
     DeviceInfo, HubAddr, HubSpec, HubStatus, Multiaddr, Node, NodeConfig, NodeEvent, NodeHandle,
-    OpenError, PeerId, ServiceState, SyncStream, listen_addr,
+    OpenError, PeerId, ServiceState, SwarmKeyMismatch, SyncStream, listen_addr,
 };
 use rustory_net::session::{self, Control, Host};
 use rustory_store::{Access, Store};
@@ -27,31 +28,53 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use lock::{Lock, LockError, running};
+pub(crate) use lock::{Lock, LockError, Running, running};
 pub(crate) use state::{PeerState, State};
 
 use crate::ctx::{Ctx, now};
 use crate::error::CommandError;
 use crate::exchange::{Round, seen};
 use crate::host::{LogThread, Manner};
-use crate::keys;
-use peers::{Active, Peers};
+use crate::keys::{self, Keys};
+use peers::{Active, Peer, Peers};
 use state::HubState;
 use upkeep::{News, Note, Upkeep};
 
 /// How long sessions may take to end once the daemon is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// The state file is not written more often than this.
+/// The state file is not written more often than this,
 const STATE_EVERY: Duration = Duration::from_millis(200);
+
+/// and where it could not be, tried again after this long.
+const STATE_RETRY: Duration = Duration::from_secs(5);
+
+/// The spool is looked at this often even if nobody wrote to it: the death of a shell makes an entry
+/// of the command that it ran, and no file changes.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Another program may hold the database for so long before that is told and sessions are put off.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// While something is wrong with the database it is tried this often.
+const PROBLEM_RETRY: Duration = Duration::from_secs(2);
+
+/// Somebody with another swarm key who is not heard of for so long is not told of any more.
+const STRANGER_FOR: Duration = Duration::from_secs(180);
+
+/// Addresses kept of one peer.
+const ADDRS_PER_PEER_MAX: usize = 16;
 
 /// After a network node that died, so that a bug costs no processor time.
 const NODE_RESTART: Duration = Duration::from_secs(5);
 
 /// Runs until it is told to stop.
 pub(crate) fn run(ctx: &Ctx) -> Result<(), CommandError> {
-    let store = ctx.open(Access::PATIENT)?;
-    let _lock = Lock::take(ctx.settings.data_dir()).map_err(|err| match err {
+    let mut store = ctx.open(Access::Write {
+        busy: LOCK_PATIENCE,
+    })?;
+    let data_dir = ctx.settings.data_dir();
+    let lock = Lock::take(data_dir).map_err(|err| match err {
         LockError::Taken(pid) => CommandError::failed(format!(
             "a daemon runs already on this database{}",
             pid.map_or(String::new(), |pid| format!(", as process {pid}"))
@@ -59,8 +82,8 @@ pub(crate) fn run(ctx: &Ctx) -> Result<(), CommandError> {
         .hint("`rr status` shows what it does; stop it first, or leave it to it"),
         LockError::Io(path, err) => CommandError::failed(format!("`{}`: {err}", path.display())),
     })?;
-    std::fs::create_dir_all(ctx.spool_dir())
-        .map_err(|err| CommandError::failed(format!("`{}`: {err}", ctx.spool_dir().display())))?;
+    rustory_store::spool_dir::create(&ctx.spool_dir())?;
+    let keys = keys::load(ctx, &mut store)?;
     let book = book(&store)?;
     let changed = Arc::new(AtomicBool::new(true));
     let (notes, notes_rx) = mpsc::channel();
@@ -70,26 +93,26 @@ pub(crate) fn run(ctx: &Ctx) -> Result<(), CommandError> {
         stays: true,
         verifies: false,
     };
-    let (host, thread) = LogThread::start(ctx, store, manner, move |store| upkeep.before(store))?;
-    watch(ctx, &host, changed)?;
+    let (host, _thread) = LogThread::start(ctx, store, manner, move |store| upkeep.before(store))?;
+    watch(ctx, &host, Arc::clone(&changed))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|err| CommandError::failed(format!("no event loop: {err}")))?;
     let ended = runtime.block_on(async {
-        let daemon = Daemon::start(ctx, host, notes, book)?;
+        let daemon = Daemon::start(ctx, host, keys, book, &lock, changed, notes)?;
         daemon.run(news_rx).await
     });
+    // A transaction that is under way is undone; what it held is still in the spool or at the peer.
     runtime.shutdown_background();
-    // The watcher's link to the log ends with the process; everything handed over is stored first.
-    drop(thread);
+    State::remove(data_dir);
     ended
 }
 
 fn watch(ctx: &Ctx, host: &Host, changed: Arc<AtomicBool>) -> Result<(), CommandError> {
     let log = host.log.clone();
     log.nudge();
-    let told = watch::watch(ctx.settings.data_dir(), move || {
+    let told = watch::watch(&ctx.settings.db_path, move || {
         // One nudge is enough until it is looked at.
         changed.swap(true, Ordering::AcqRel) || log.nudge()
     });
@@ -100,6 +123,7 @@ fn watch(ctx: &Ctx, host: &Host, changed: Arc<AtomicBool>) -> Result<(), Command
 }
 
 /// Addresses remembered from earlier: of peers, and of who is behind a hub's address.
+#[derive(Default)]
 struct Book {
     peers: HashMap<PeerId, Vec<Multiaddr>>,
     hubs: HashMap<String, PeerId>,
@@ -111,10 +135,7 @@ fn hub_key(addr: &str) -> String {
 }
 
 fn book(store: &Store) -> Result<Book, CommandError> {
-    let mut book = Book {
-        peers: HashMap::new(),
-        hubs: HashMap::new(),
-    };
+    let mut book = Book::default();
     for entry in store.addr_book()? {
         let Ok(peer) = entry.peer.parse::<PeerId>() else {
             continue;
@@ -131,9 +152,18 @@ fn book(store: &Store) -> Result<Book, CommandError> {
 
 struct Daemon<'a> {
     ctx: &'a Ctx,
+    lock: &'a Lock,
+    keys: Keys,
+    book: Book,
     node: NodeHandle,
     events: tokio::sync::mpsc::Receiver<NodeEvent>,
+    /// When to start the network part again, which is not there until then.
+    restart: Option<Instant>,
     host: Host,
+    changed: Arc<AtomicBool>,
+    /// When to look at the spool unasked.
+    look: Instant,
+    problem: Option<String>,
     plan: Plan<PeerId>,
     peers: Peers,
     tasks: JoinSet<Finished>,
@@ -143,9 +173,10 @@ struct Daemon<'a> {
     state: State,
     written: State,
     next_write: Instant,
+    /// When somebody with another swarm key was last seen.
+    stranger: Option<Instant>,
     began: Instant,
     next_session: u64,
-    stopping: bool,
 }
 
 /// What a session says while it runs.
@@ -172,15 +203,18 @@ impl<'a> Daemon<'a> {
     fn start(
         ctx: &'a Ctx,
         host: Host,
-        notes: mpsc::Sender<Note>,
+        keys: Keys,
         book: Book,
+        lock: &'a Lock,
+        changed: Arc<AtomicBool>,
+        notes: mpsc::Sender<Note>,
     ) -> Result<Daemon<'a>, CommandError> {
-        let config = config(ctx, &host, &book)?;
-        let (node, events) = start_node(ctx, config)?;
+        let (node, events) = start_node(config(ctx, &keys, &host, &book)?)?;
         let (tell, told) = unbounded_channel();
         let began = Instant::now();
         let mut daemon = Daemon {
             state: State {
+                pid: std::process::id(),
                 peer_id: node.peer_id().to_string(),
                 ..State::default()
             },
@@ -189,20 +223,25 @@ impl<'a> Daemon<'a> {
             peers: Peers::new(node.peer_id()),
             plan: Plan::new(millis(ctx.settings.sync_interval)),
             ctx,
+            lock,
+            keys,
+            book,
             node,
             events,
+            restart: None,
             host,
+            changed,
+            look: began + LOOK_EVERY,
+            problem: None,
             tasks: JoinSet::new(),
             tell,
             told,
             notes,
+            stranger: None,
             began,
             next_session: 0,
-            stopping: false,
         };
-        for peer in book.peers.keys() {
-            daemon.plan.seen(*peer, 0, random());
-        }
+        daemon.meet_all();
         ctx.note(format_args!(
             "this device is {} in the network",
             daemon.node.peer_id()
@@ -222,21 +261,34 @@ impl<'a> Daemon<'a> {
                 .plan
                 .next_due()
                 .map(|due| self.began + Duration::from_millis(due));
+            let due = due.filter(|_| self.restart.is_none());
             let write = (self.state != self.written).then_some(self.next_write);
+            let forget = self.stranger.map(|seen| seen + STRANGER_FOR);
             tokio::select! {
                 () = stop.as_mut() => break,
-                event = self.events.recv() => match event {
+                event = self.events.recv(), if self.restart.is_none() => match event {
                     Some(event) => self.node_event(event).await,
-                    None => self.restart_node().await?,
+                    None => self.node_died(),
                 },
                 Some((peer, id, told)) = self.told.recv() => self.session_told(peer, id, told),
                 Some(finished) = self.tasks.join_next() => match finished {
                     Ok(finished) => self.finished(finished),
-                    Err(err) => tracing_less(self.ctx, &err),
+                    Err(err) => self.ctx.note(format_args!("a session failed: {err}; this is a bug")),
                 },
-                Some(news) = news.recv() => self.log_news(news),
+                news = news.recv() => match news {
+                    Some(news) => self.log_news(news).await,
+                    None => {
+                        return Err(CommandError::failed("the database's thread ended early; this is a bug"));
+                    }
+                },
+                () = sleep_until(self.restart) => self.restart_node(),
                 () = sleep_until(due) => self.meet_due(),
+                () = sleep_until(Some(self.look)) => self.look(),
                 () = sleep_until(write) => self.write_state().await,
+                () = sleep_until(forget) => {
+                    self.stranger = None;
+                    self.state.stranger = None;
+                }
             }
         }
         self.stop().await;
@@ -244,7 +296,6 @@ impl<'a> Daemon<'a> {
     }
 
     async fn stop(&mut self) {
-        self.stopping = true;
         for active in self.peers.sessions() {
             let _ = active.control.send(Control::Stop);
         }
@@ -254,16 +305,36 @@ impl<'a> Daemon<'a> {
     }
 
     /// The network library died of a bug; its sessions end by themselves.
-    async fn restart_node(&mut self) -> Result<(), CommandError> {
+    fn node_died(&mut self) {
         crate::ui::warn("the network part has failed and is started again; this is a bug");
-        tokio::time::sleep(NODE_RESTART).await;
-        let book = Book {
-            peers: HashMap::new(),
-            hubs: HashMap::new(),
-        };
-        let config = config(self.ctx, &self.host, &book)?;
-        (self.node, self.events) = start_node(self.ctx, config)?;
-        Ok(())
+        self.restart = Some(Instant::now() + NODE_RESTART);
+        self.peers.disconnected();
+    }
+
+    fn restart_node(&mut self) {
+        let config = config(self.ctx, &self.keys, &self.host, &self.book);
+        match config.and_then(start_node) {
+            Ok((node, events)) => {
+                (self.node, self.events) = (node, events);
+                self.restart = None;
+                self.meet_all();
+            }
+            Err(err) => {
+                crate::ui::warn(err.message());
+                self.restart = Some(Instant::now() + NODE_RESTART);
+            }
+        }
+    }
+
+    /// Everybody who is known, soon.
+    fn meet_all(&mut self) {
+        let now = self.now();
+        let known = self.book.peers.keys().copied().chain(self.peers.ids());
+        for peer in known.collect::<Vec<_>>() {
+            if peer != self.node.peer_id() && !self.peers.has_session(peer) {
+                self.plan.seen(peer, now, random());
+            }
+        }
     }
 
     // ---- the network
@@ -272,7 +343,7 @@ impl<'a> Daemon<'a> {
         match event {
             NodeEvent::Incoming { peer, path, stream } => self.incoming(peer, path, stream),
             NodeEvent::PeerConnected { peer, path, .. } => {
-                self.peers.get(peer).path = Some(path);
+                self.known(peer).path = Some(path);
                 self.seen(peer);
             }
             NodeEvent::PeerPath { peer, path, .. } => {
@@ -287,18 +358,15 @@ impl<'a> Daemon<'a> {
                 online,
                 ..
             } => {
+                let known = self.known(peer);
                 if let Some(device) = device {
-                    self.peers
-                        .get(peer)
-                        .named(&device.device_id, &device.device_name);
+                    known.named(&device.device_id, &device.device_name);
                 }
                 if online {
                     self.seen(peer);
                 }
             }
-            NodeEvent::SwarmKeyMismatch { addr, mismatch } => {
-                crate::ui::warn(format_args!("{addr}: {mismatch}"));
-            }
+            NodeEvent::SwarmKeyMismatch { addr, mismatch } => self.stranger(&addr, &mismatch),
             NodeEvent::HubIdLearned { addr, peer } => {
                 self.remember(peer, hub_key(&addr.to_string()))
             }
@@ -315,7 +383,30 @@ impl<'a> Daemon<'a> {
         self.refresh().await;
     }
 
-    fn remember(&self, peer: PeerId, addr: String) {
+    fn stranger(&mut self, addr: &Multiaddr, mismatch: &SwarmKeyMismatch) {
+        let told = format!("{addr}: {mismatch}");
+        crate::ui::warn(&told);
+        self.state.stranger = Some(told);
+        self.stranger = Some(Instant::now());
+    }
+
+    fn known(&mut self, peer: PeerId) -> &mut Peer {
+        if let Some(other) = self.peers.superfluous(peer) {
+            self.peers.forget(other);
+            self.plan.forget(&other);
+        }
+        self.peers.get(peer)
+    }
+
+    /// For the next start, and for a restart of the network part.
+    fn remember(&mut self, peer: PeerId, addr: String) {
+        if let Some(hub) = addr.strip_prefix("hub:") {
+            self.book.hubs.insert(hub.to_owned(), peer);
+        } else if let Ok(addr) = addr.parse() {
+            let known = self.book.peers.entry(peer).or_default();
+            known.insert(0, addr);
+            known.truncate(ADDRS_PER_PEER_MAX);
+        }
         let peer = peer.to_string();
         self.note(Note::Address { peer, addr });
     }
@@ -350,9 +441,9 @@ impl<'a> Daemon<'a> {
         let now = self.now();
         for peer in self.plan.due(now) {
             match self.peers.asked_by_us(peer) {
+                // Its end, or that of the session, says when the next one is due.
                 Some(active) => {
                     let _ = active.control.send(Control::Round);
-                    self.plan.ended(&peer, Ended::Well, now, random());
                 }
                 None if self.peers.has_session(peer) => {
                     self.plan.ended(&peer, Ended::Well, now, random());
@@ -360,12 +451,10 @@ impl<'a> Daemon<'a> {
                 None => self.ask(peer),
             }
         }
-        // What a session's death left waiting is looked at as often.
-        self.host.log.nudge();
     }
 
     fn ask(&mut self, peer: PeerId) {
-        let (id, control, told) = self.new_session(peer, Role::Asker);
+        let (id, control, told) = self.new_session(Role::Asker);
         let (node, host, tell) = (self.node.clone(), self.host.clone(), self.tell.clone());
         self.peers.add(peer, id, control);
         self.tasks.spawn(async move {
@@ -381,7 +470,12 @@ impl<'a> Daemon<'a> {
     }
 
     fn incoming(&mut self, peer: PeerId, path: rustory_net::p2p::Path, stream: SyncStream) {
-        let (id, mut control, told) = self.new_session(peer, Role::Answerer);
+        self.known(peer);
+        if !self.peers.make_room(peer) {
+            // Dropping the stream tells the peer.
+            return;
+        }
+        let (id, mut control, told) = self.new_session(Role::Answerer);
         control.path = Some(path);
         // Of two that ask each other, the one with the lower id goes on.
         self.peers.yield_to(peer);
@@ -393,13 +487,14 @@ impl<'a> Daemon<'a> {
         });
     }
 
-    fn new_session(&mut self, _: PeerId, role: Role) -> (u64, Active, UnboundedReceiver<Control>) {
+    fn new_session(&mut self, role: Role) -> (u64, Active, UnboundedReceiver<Control>) {
         self.next_session += 1;
         let (control, told) = unbounded_channel();
         (self.next_session, Active::new(role, control), told)
     }
 
     fn session_told(&mut self, peer: PeerId, id: u64, told: Told) {
+        let now_ms = self.now();
         let known = self.peers.get(peer);
         let event = match told {
             Told::Opened(path) => return known.with(id, |active| active.path = Some(path)),
@@ -408,20 +503,33 @@ impl<'a> Daemon<'a> {
         match event {
             Event::Met(hello) => {
                 known.named(&hello.device_id, &hello.device_name);
+                known.with(id, |active| active.met = true);
                 known.error = None;
                 let seen = seen(&hello, known.session_path(id), now());
                 let device_id = hello.device_id.clone();
+                // A copy of this database is about to be another device.
+                let is_copy = hello.log_id == self.host.local.log_id;
                 known.hello = Some(hello);
-                self.note(Note::Seen(device_id, seen));
+                if !is_copy {
+                    self.note(Note::Seen(device_id, seen));
+                }
             }
-            Event::Round(report) => {
-                known.with(id, |active| active.live = true);
+            Event::Round(report) | Event::FoundSame(report) => {
+                self.plan.ended(&peer, Ended::Well, now_ms, random());
                 known.error = None;
                 let path = known.session_path(id);
                 if let Some(hello) = &known.hello {
                     let round = Round::new(hello, path, &report, now());
                     self.note(Note::Round(Box::new(round)));
                 }
+            }
+            Event::SameDeviceId if !known.same_id_told => {
+                known.same_id_told = true;
+                let id = &self.host.local.device_id;
+                crate::ui::warn(format_args!(
+                    "{peer} is another device that calls itself `{id}` as well: give one of the two another `device_id`; \
+                     both get everything, but nobody can tell who typed what"
+                ));
             }
             Event::Damaged { origins } => crate::ui::warn(format_args!(
                 "the disk changed or lost entries of {}; mending them from a peer",
@@ -449,8 +557,17 @@ impl<'a> Daemon<'a> {
         if !self.peers.has_session(peer) {
             self.plan.ended(&peer, how, now, random());
         }
-        if moving || matches!(result, Err(Trouble::Session(SessionError::WasCopy))) {
+        if moving {
             self.plan.seen(peer, now, random());
+        }
+        if matches!(result, Err(Trouble::Session(SessionError::WasCopy))) {
+            // The log's thread tells the new identity, and then all are met with it.
+            self.look();
+        }
+        if let Err(Trouble::Session(SessionError::Log(failed))) = &result {
+            // Not only this peer's matter. The log's thread tells when it is over.
+            self.problem(Some(failed.text.clone()));
+            self.note(Note::Probe);
         }
         let known = self.peers.get(peer);
         let news = error.is_some() && known.error != error;
@@ -469,33 +586,66 @@ impl<'a> Daemon<'a> {
 
     // ---- the log
 
-    fn log_news(&mut self, news: News) {
+    async fn log_news(&mut self, news: News) {
         match news {
             News::Grew => {
                 for active in self.peers.sessions() {
                     let _ = active.control.send(Control::LogGrew);
                 }
             }
-            News::Identity(identity) => {
-                self.ctx.note("another device has a copy of this database: this one counts as a new device from now on");
-                self.host.local.device_id = identity.device_id;
-                self.host.local.log_id = identity.log_id;
-            }
-            News::Problem(problem) => {
-                if let Some(problem) = &problem {
-                    crate::ui::warn(problem);
-                }
-                self.state.problem = problem;
-            }
+            News::Identity(identity) => self.renew(identity).await,
+            News::Problem(problem) => self.problem(problem),
         }
     }
 
+    /// Another device has a copy of this database; the sessions that run call this one by its old
+    /// name, and so do the trackers.
+    async fn renew(&mut self, identity: LogIdentity) {
+        self.ctx.note("another device has a copy of this database: this one counts as a new device from now on");
+        self.host.local.device_id = identity.device_id;
+        self.host.local.log_id = identity.log_id;
+        self.node.stop().await;
+        self.peers.disconnected();
+        self.restart = Some(Instant::now());
+    }
+
+    fn problem(&mut self, problem: Option<String>) {
+        match &problem {
+            Some(problem) => crate::ui::warn(problem),
+            None => {
+                self.ctx.note("the database can be written again");
+                // Whoever was put off is not left to a long wait.
+                self.meet_all();
+            }
+        }
+        let _ = self.lock.tell(problem.as_deref());
+        self.problem = problem;
+        self.look = self.look.min(Instant::now() + PROBLEM_RETRY);
+    }
+
+    /// Has the log's thread look at the spool.
+    fn look(&mut self) {
+        let wait = match self.problem {
+            Some(_) => PROBLEM_RETRY,
+            None => LOOK_EVERY,
+        };
+        self.look = Instant::now() + wait;
+        self.changed.store(true, Ordering::Release);
+        self.host.log.nudge();
+    }
+
     async fn write_state(&mut self) {
-        self.next_write = Instant::now() + STATE_EVERY;
-        self.written = self.state.clone();
         let (state, dir) = (self.state.clone(), self.ctx.settings.data_dir().to_owned());
-        // A full disk is told elsewhere.
-        let _ = tokio::task::spawn_blocking(move || state.write(&dir)).await;
+        let wrote = tokio::task::spawn_blocking(move || state.write(&dir)).await;
+        let wait = match wrote {
+            Ok(Ok(())) => {
+                self.written = self.state.clone();
+                STATE_EVERY
+            }
+            // Why is told elsewhere.
+            _ => STATE_RETRY,
+        };
+        self.next_write = Instant::now() + wait;
     }
 }
 
@@ -527,9 +677,8 @@ fn is_ordinary(err: &SessionError) -> bool {
     }
 }
 
-fn config(ctx: &Ctx, host: &Host, book: &Book) -> Result<NodeConfig, CommandError> {
+fn config(ctx: &Ctx, keys: &Keys, host: &Host, book: &Book) -> Result<NodeConfig, CommandError> {
     let settings = &ctx.settings;
-    let keys = keys::load(ctx)?;
     let hub = |text: &String| -> Result<HubSpec, CommandError> {
         let addr: HubAddr = text
             .parse()
@@ -541,7 +690,7 @@ fn config(ctx: &Ctx, host: &Host, book: &Book) -> Result<NodeConfig, CommandErro
         listen_addr(text).map_err(|err| CommandError::usage(format!("`listen`: `{text}`: {err}")))
     });
     Ok(NodeConfig {
-        identity: keys.identity,
+        identity: keys.identity.clone(),
         swarm_key: Some(keys.swarm),
         listen: listen.collect::<Result<_, _>>()?,
         hubs: settings
@@ -560,20 +709,39 @@ fn config(ctx: &Ctx, host: &Host, book: &Book) -> Result<NodeConfig, CommandErro
     })
 }
 
-/// Where the port is taken, on another one: without it the device is still reached, though not as
-/// well.
+/// Where a port is taken, on another one: the device is still reached, though not as well.
 fn start_node(
-    ctx: &Ctx,
-    config: NodeConfig,
+    mut config: NodeConfig,
 ) -> Result<(NodeHandle, tokio::sync::mpsc::Receiver<NodeEvent>), CommandError> {
+    for addr in &mut config.listen {
+        if let Some(other) = on_another_port(addr) {
+            crate::ui::warn(format_args!(
+                "`listen`: another program uses the port of `{addr}`, so it is any port until the next start"
+            ));
+            *addr = other;
+        }
+    }
     Node::start(config).map_err(|err| {
         let source =
             std::error::Error::source(&err).map_or(String::new(), |err| format!(": {err}"));
-        let _ = ctx;
-        CommandError::failed(format!("{err}{source}")).hint(
-            "is the port taken by another program? `listen` in the configuration names another one",
-        )
+        CommandError::failed(format!("{err}{source}"))
+            .hint("`listen` in the configuration names where to listen")
     })
+}
+
+/// The same address with any port, if its own is taken. Asked of the system, because the network
+/// library lets two programs of one user share a port and take each other's connections.
+fn on_another_port(addr: &Multiaddr) -> Option<Multiaddr> {
+    let text = addr.to_string();
+    let mut parts = text.split('/').skip(1);
+    let (_, host, _, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let socket = SocketAddr::new(host.parse().ok()?, port.parse().ok()?);
+    match std::net::TcpListener::bind(socket) {
+        Err(err) if err.kind() == std::io::ErrorKind::AddrInUse => {
+            text.replace(&format!("/tcp/{port}"), "/tcp/0").parse().ok()
+        }
+        _ => None,
+    }
 }
 
 fn hub_state(hub: &HubStatus) -> HubState {
@@ -595,11 +763,6 @@ fn hub_state(hub: &HubStatus) -> HubState {
         relay: text(&hub.relay).to_owned(),
         error,
     }
-}
-
-/// A session's task that panicked: its stream is gone, the daemon goes on.
-fn tracing_less(ctx: &Ctx, err: &tokio::task::JoinError) {
-    ctx.note(format_args!("a session failed: {err}; this is a bug"));
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>, CommandError> {

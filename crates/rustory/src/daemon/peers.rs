@@ -12,6 +12,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::States;
 use super::state::PeerState;
 
+/// One in which we lead, one in which the peer does, and one of each that is about to end.
+const SESSIONS_PER_PEER_MAX: usize = 4;
+
+/// As many as the network part knows.
+const PEERS_MAX: usize = 512;
+
 /// All of them.
 pub(super) struct Peers {
     own: PeerId,
@@ -28,6 +34,8 @@ pub(super) struct Peer {
     pub(super) error: Option<String>,
     /// What it said last.
     pub(super) hello: Option<Hello>,
+    /// The user knows that it has our device id.
+    pub(super) same_id_told: bool,
     sessions: HashMap<u64, Active>,
 }
 
@@ -37,8 +45,8 @@ pub(super) struct Active {
     pub(super) control: UnboundedSender<Control>,
     /// Once the stream is there.
     pub(super) path: Option<Path>,
-    /// The first round is over.
-    pub(super) live: bool,
+    /// The peer said who it is.
+    pub(super) met: bool,
     /// Told to end because there is a better way; another one is to follow.
     moving: bool,
 }
@@ -49,7 +57,7 @@ impl Active {
             role,
             control,
             path: None,
-            live: false,
+            met: false,
             moving: false,
         }
     }
@@ -83,7 +91,8 @@ impl Peer {
             device_id: self.device_id.clone(),
             name: self.name.clone(),
             path: self.path.map(|path| path.as_str().to_owned()),
-            live: !self.sessions.is_empty(),
+            live: self.sessions.values().any(|active| active.met),
+            sessions: self.sessions.len(),
             error: self.error.clone(),
         }
     }
@@ -103,6 +112,51 @@ impl Peers {
 
     pub(super) fn add(&mut self, peer: PeerId, id: u64, active: Active) {
         self.get(peer).sessions.insert(id, active);
+    }
+
+    /// Room for a session in which the peer leads, or none.
+    ///
+    /// A peer leads in one at a time: when it begins another, the one before is dead and we don't
+    /// know it yet, or it does what it should not. So there are never more than those that are
+    /// about to end.
+    pub(super) fn make_room(&self, peer: PeerId) -> bool {
+        let Some(known) = self.peers.get(&peer) else {
+            return true;
+        };
+        for active in known.sessions.values() {
+            if active.role == Role::Answerer {
+                let _ = active.control.send(Control::Stop);
+            }
+        }
+        known.sessions.len() < SESSIONS_PER_PEER_MAX
+    }
+
+    /// All of them are met anew, over new connections.
+    pub(super) fn disconnected(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.path = None;
+        }
+    }
+
+    pub(super) fn ids(&self) -> Vec<PeerId> {
+        self.peers.keys().copied().collect()
+    }
+
+    /// Somebody who was never met, when there are too many of them: any program on the local
+    /// network can call itself anything.
+    pub(super) fn superfluous(&self, but: PeerId) -> Option<PeerId> {
+        if self.peers.len() < PEERS_MAX {
+            return None;
+        }
+        let mut all = self.peers.iter();
+        let found = all.find(|(id, peer)| {
+            **id != but && peer.hello.is_none() && peer.sessions.is_empty() && peer.path.is_none()
+        });
+        found.map(|(id, _)| *id)
+    }
+
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
     }
 
     /// Returns whether it ended to be begun again over a better way.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// The daemon's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
+    /// The process that wrote it.
+    pub(crate) pid: u32,
     /// Who this device is in the network.
     pub(crate) peer_id: String,
     /// Where it listens.
@@ -20,8 +22,8 @@ pub(crate) struct State {
     pub(crate) peers: BTreeMap<String, PeerState>,
     /// In the order of the settings.
     pub(crate) hubs: Vec<HubState>,
-    /// What is wrong with the device itself: a full disk, a locked database.
-    pub(crate) problem: Option<String>,
+    /// Somebody who is there but holds another swarm key, and where.
+    pub(crate) stranger: Option<String>,
 }
 
 /// A peer as the daemon sees it.
@@ -33,8 +35,10 @@ pub(crate) struct PeerState {
     pub(crate) name: Option<String>,
     /// `lan`, `direct` or `relay`; none: not connected.
     pub(crate) path: Option<String>,
-    /// A session with it runs, and the first round is over.
+    /// A session with it runs.
     pub(crate) live: bool,
+    /// Sessions with it that run, begin or end; more than one for moments only.
+    pub(crate) sessions: usize,
     /// Why it could not be reached, or refused, the last time.
     pub(crate) error: Option<String>,
 }
@@ -57,7 +61,7 @@ fn path(data_dir: &Path) -> PathBuf {
 }
 
 impl State {
-    /// Replaces the file. Failing to is not worth more than a word.
+    /// Replaces the file.
     pub(crate) fn write(&self, data_dir: &Path) -> std::io::Result<()> {
         let path = path(data_dir);
         let new = path.with_extension("json.new");
@@ -71,8 +75,14 @@ impl State {
         fs::rename(new, path)
     }
 
-    /// What a daemon last wrote; whether it still runs is another question.
-    pub(crate) fn read(data_dir: &Path) -> Option<State> {
-        serde_json::from_slice(&fs::read(path(data_dir)).ok()?).ok()
+    /// What the daemon with this process id wrote.
+    pub(crate) fn read(data_dir: &Path, pid: u32) -> Option<State> {
+        let state: State = serde_json::from_slice(&fs::read(path(data_dir)).ok()?).ok()?;
+        (state.pid == pid).then_some(state)
+    }
+
+    /// Takes the file away: nobody runs any more.
+    pub(crate) fn remove(data_dir: &Path) {
+        let _ = fs::remove_file(path(data_dir));
     }
 }

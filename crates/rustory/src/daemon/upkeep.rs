@@ -1,6 +1,7 @@
 //! What the daemon's log thread does besides answering sessions: it takes in what was typed, writes
 //! down what became of peers, and tells when this device's own log has grown.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -23,6 +24,8 @@ pub(super) enum Note {
     Round(Box<Round>),
     /// It could not be reached, or the exchange broke off.
     Failed(String, String),
+    /// A session found that the database can't be used: is that so still?
+    Probe,
     /// A peer, or who is behind a hub's address, was found there.
     Address { peer: String, addr: String },
 }
@@ -38,16 +41,23 @@ pub(super) enum News {
     Problem(Option<String>),
 }
 
+/// Notes that wait for a database that can't be written; older ones are worth less than memory.
+const WAITING_MAX: usize = 1_000;
+
 /// The state between two jobs.
 pub(super) struct Upkeep {
     ctx: Ctx,
     /// A spool file or the database has changed since it was last looked at.
     changed: Arc<AtomicBool>,
     notes: Receiver<Note>,
+    /// Not written down yet.
+    waiting: VecDeque<Note>,
     news: UnboundedSender<News>,
     own_seq: Option<u64>,
     identity: LogIdentity,
     problem: Option<String>,
+    /// Somebody else told of a problem.
+    doubted: bool,
 }
 
 impl Upkeep {
@@ -62,40 +72,61 @@ impl Upkeep {
             ctx: ctx.clone(),
             changed,
             notes,
+            waiting: VecDeque::new(),
             news,
             own_seq: None,
             identity: identity(store),
             problem: None,
+            doubted: false,
         }
     }
 
     /// Before each job of the log's thread.
     pub(super) fn before(&mut self, store: &mut Store) {
-        let mut result = Ok(());
-        // Cleared first: what is typed meanwhile sets it again.
-        if self.changed.swap(false, Ordering::AcqRel) {
-            result = drain::drain(&self.ctx, store).map(drop);
-        }
-        while let Ok(note) = self.notes.try_recv() {
-            result = result.and(write(store, &note, now()));
-        }
-        result = result.and_then(|()| {
-            let own_seq = store.own_seq()?;
-            if self.own_seq.replace(own_seq) != Some(own_seq) {
-                let _ = self.news.send(News::Grew);
-            }
-            Ok(())
-        });
+        let done = self.take_in(store).and_then(|()| self.write_down(store));
         let identity = identity(store);
         if identity != self.identity {
             self.identity = identity.clone();
             let _ = self.news.send(News::Identity(identity));
         }
-        let problem = result.err().map(|err| err.to_string());
-        if problem != self.problem {
+        let problem = done.err().map(|err| err.to_string());
+        if problem != self.problem || std::mem::take(&mut self.doubted) {
             self.problem.clone_from(&problem);
             let _ = self.news.send(News::Problem(problem));
         }
+    }
+
+    /// What was typed, and whatever else another process did to the database.
+    fn take_in(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        // Cleared first: what is typed meanwhile sets it again.
+        if self.changed.swap(false, Ordering::AcqRel) {
+            let taken = store
+                .reload_identity()
+                .and_then(|()| drain::drain(&self.ctx, store));
+            if let Err(err) = taken {
+                self.changed.store(true, Ordering::Release);
+                return Err(err);
+            }
+        }
+        let own_seq = store.own_seq()?;
+        if self.own_seq.replace(own_seq) != Some(own_seq) {
+            let _ = self.news.send(News::Grew);
+        }
+        Ok(())
+    }
+
+    /// Notes stay until they are written: that one can be is how a problem is found to be gone.
+    fn write_down(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        self.waiting.extend(self.notes.try_iter());
+        while self.waiting.len() > WAITING_MAX {
+            self.waiting.pop_front();
+        }
+        while let Some(note) = self.waiting.front() {
+            self.doubted |= matches!(note, Note::Probe);
+            write(store, note, now())?;
+            self.waiting.pop_front();
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +142,8 @@ fn write(store: &mut Store, note: &Note, now: Timestamp) -> Result<(), StoreErro
             let text = text.clone();
             store.note_failure(device_id, &Failure { text, at: now })
         }
+        // Takes the lock and changes nothing.
+        Note::Probe => store.write(|_| Ok(())),
         Note::Address { peer, addr } => store.note_addr(peer, addr, now),
     }
 }

@@ -7,35 +7,98 @@ use std::path::Path;
 /// the database, until `changed` returns false.
 #[cfg(target_os = "linux")]
 pub(crate) fn watch(
-    data_dir: &Path,
+    db: &Path,
     changed: impl FnMut() -> bool + Send + 'static,
 ) -> std::io::Result<()> {
-    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-
-    let fd = inotify::init(CreateFlags::CLOEXEC)?;
-    let typed = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
-    inotify::add_watch(&fd, data_dir.join("spool"), typed)?;
-    inotify::add_watch(&fd, data_dir, WatchFlags::MODIFY)?;
+    let watcher = linux::Watcher::new(db)?;
     std::thread::Builder::new()
         .name("watch".to_owned())
-        .spawn(move || read(&fd, changed))?;
+        .spawn(move || watcher.run(changed))?;
     Ok(())
 }
 
 #[cfg(target_os = "linux")]
-fn read(fd: &rustix::fd::OwnedFd, mut changed: impl FnMut() -> bool) {
+mod linux {
+    use std::ffi::CStr;
     use std::mem::MaybeUninit;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
 
-    let mut buffer = [MaybeUninit::uninit(); 4_096];
-    let mut events = rustix::fs::inotify::Reader::new(fd, &mut buffer);
-    while let Ok(event) = events.next() {
-        // Of the data directory only the write-ahead log matters, and not what we write ourselves.
-        let name = event.file_name().map(std::ffi::CStr::to_bytes);
-        let ours = name.is_some_and(|name| name.starts_with(b"daemon."));
-        if !ours && !changed() {
-            return;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fd::OwnedFd;
+    use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+
+    /// Watches the directory of the database, and the spool in it.
+    pub(super) struct Watcher {
+        fd: OwnedFd,
+        spool: PathBuf,
+        /// What the database's own files begin with.
+        db: Vec<u8>,
+    }
+
+    const TYPED: WatchFlags = WatchFlags::MODIFY
+        .union(WatchFlags::CREATE)
+        .union(WatchFlags::MOVED_TO);
+
+    impl Watcher {
+        pub(super) fn new(db: &Path) -> std::io::Result<Watcher> {
+            let dir = db.parent().unwrap_or(Path::new("."));
+            let watcher = Watcher {
+                fd: inotify::init(CreateFlags::CLOEXEC)?,
+                spool: dir.join("spool"),
+                db: db.file_name().unwrap_or_default().as_bytes().to_vec(),
+            };
+            inotify::add_watch(&watcher.fd, dir, WatchFlags::MODIFY | WatchFlags::CREATE)?;
+            watcher.watch_spool()?;
+            Ok(watcher)
+        }
+
+        fn watch_spool(&self) -> std::io::Result<()> {
+            inotify::add_watch(&self.fd, &self.spool, TYPED)?;
+            Ok(())
+        }
+
+        pub(super) fn run(&self, mut changed: impl FnMut() -> bool) {
+            let mut buffer = [MaybeUninit::uninit(); 4_096];
+            let mut events = Reader::new(&self.fd, &mut buffer);
+            // Of `AGAIN`, those that are still to come.
+            let mut again: &[Duration] = &[];
+            loop {
+                if events.is_buffer_empty() && self.is_quiet_for(again.first().copied()) {
+                    again = again.get(1..).unwrap_or_default();
+                    if !changed() {
+                        return;
+                    }
+                    continue;
+                }
+                let Ok(event) = events.next() else { return };
+                let name = event.file_name().map(CStr::to_bytes).unwrap_or_default();
+                // Removed and made again: a watch is on a directory, not on its name.
+                let made_again = name == b"spool" && self.watch_spool().is_ok();
+                let stored = name.starts_with(&self.db);
+                if stored {
+                    again = &AGAIN;
+                }
+                let typed = name.is_empty() || name.ends_with(b".spool");
+                if (made_again || stored || typed) && !changed() {
+                    return;
+                }
+            }
+        }
+
+        /// Waits for an event, at most so long. Whether there was none.
+        fn is_quiet_for(&self, wait: Option<Duration>) -> bool {
+            let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+            let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+            matches!(poll(&mut fds, wait.as_ref()), Ok(0))
         }
     }
+
+    /// SQLite writes a transaction to the log first, which is what the kernel tells, and makes it
+    /// visible a moment later in shared memory, which it does not tell. So the database is looked at
+    /// again: at once for a writer that goes on, and later for one that had to wait for a processor.
+    const AGAIN: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 }
 
 /// Where the kernel has no such thing for us, it is looked at once a second.
