@@ -1,6 +1,7 @@
 //! What proves that two sets of entries are the same: a count and an order-free sum of hashes.
 
 use std::fmt;
+use std::iter::Sum;
 use std::ops::{AddAssign, SubAssign};
 
 use crate::entry::Entry;
@@ -57,6 +58,16 @@ impl SubAssign for Tally {
     fn sub_assign(&mut self, other: Tally) {
         self.count = self.count.wrapping_sub(other.count);
         self.digest.0 = self.digest.0.wrapping_sub(other.digest.0);
+    }
+}
+
+impl Sum for Tally {
+    fn sum<I: Iterator<Item = Tally>>(tallies: I) -> Tally {
+        let mut all = Tally::default();
+        for tally in tallies {
+            all += tally;
+        }
+        all
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bstr::{BStr, BString};
 use serde_json::{Map, Value};
 
-use crate::limits::{CMD_BYTES_MAX, EXTRA_BYTES_MAX, FIELD_BYTES_MAX};
+use crate::limits::{CMD_BYTES_MAX, DEVICE_ID_BYTES_MAX, EXTRA_BYTES_MAX, FIELD_BYTES_MAX};
 use crate::time::Timestamp;
 
 /// Names one entry everywhere, for ever. Any UUID is accepted from others.
@@ -160,8 +160,8 @@ impl Entry {
         not_empty("cmd", self.cmd.as_ref())?;
         not_empty("device_id", BStr::new(&self.device_id))?;
         at_most("cmd", self.cmd.len(), CMD_BYTES_MAX)?;
+        at_most("device_id", self.device_id.len(), DEVICE_ID_BYTES_MAX)?;
         for (field, len) in [
-            ("device_id", self.device_id.len()),
             ("user_id", self.user_id.len()),
             ("cwd", self.cwd.len()),
             ("shell", self.shell.len()),

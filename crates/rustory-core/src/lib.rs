@@ -19,6 +19,7 @@ pub mod rules;
 pub mod spool;
 pub mod sync;
 pub mod time;
+pub mod wire;
 
 pub use cursor::{Cursor, IngestSeq, LogId};
 pub use digest::{Digest, Tally};

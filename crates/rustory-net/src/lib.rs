@@ -9,3 +9,4 @@
 
 pub mod http;
 pub mod p2p;
+pub mod session;

@@ -5,7 +5,7 @@ mod p2p_support;
 
 use std::time::Duration;
 
-use p2p_support::{Device, config, free_port, key, round_trip, soon, within};
+use p2p_support::{Device, Proxy, config, free_port, key, port_of, round_trip, soon, within};
 use rustory_net::p2p::{DialFailure, NodeEvent, OpenError, Path, listen_addr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -132,12 +132,15 @@ async fn why_a_peer_is_not_reached_is_told_apart() {
 
 #[tokio::test]
 async fn somebody_else_at_one_address_does_not_hide_the_peer_at_another() {
-    let (a, b) = pair().await;
-    let mut addrs = b.addrs().await;
-    // b's own address, and a's: stale entries of a peer that moved.
-    addrs.extend(a.addrs().await);
+    let key = key();
+    let [a, b, c] = ["a", "b", "c"].map(|name| Device::start(config(key, name)));
+    // Where a was once, c is now, which answers first; b itself is at another of its addresses.
+    let mut addrs = c.addrs().await;
+    addrs.extend(b.addrs().await);
+    let slow = Proxy::slow_to(port_of(&a.addrs().await[0])).await;
+    addrs.push(listen_addr(&format!("127.0.0.1:{}", slow.port)).unwrap());
     b.handle.add_addresses(a.id(), addrs).await;
-    assert_eq!(b.talk(a.id()).await, Path::Lan);
+    round_trip(b.open(a.id()).await.unwrap(), 1000).await;
 }
 
 #[tokio::test]

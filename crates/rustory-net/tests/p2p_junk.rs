@@ -6,7 +6,7 @@ mod p2p_support;
 use std::time::Duration;
 
 use p2p_support::{
-    Device, config, free_port, hub_config, key, round_trip, soon, spec, start_hub, within,
+    Device, config, free_port, hub_config, key, port_of, round_trip, soon, spec, start_hub, within,
 };
 use rustory_net::p2p::{HubHandle, Path, ServiceState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -93,8 +93,7 @@ async fn devices_shrug_off_junk_as_well() {
     let key = key();
     let a = Device::start(config(key, "a"));
     let addrs = a.addrs().await;
-    let text = addrs[0].to_string();
-    let port: u16 = text.rsplit('/').next().unwrap().parse().unwrap();
+    let port = port_of(&addrs[0]);
     let mut streams = Vec::new();
     for number in 0..40 {
         streams.push(junk(port, number).await);

@@ -10,20 +10,28 @@
     clippy::print_stderr
 )]
 
+mod book;
 mod error;
 mod imports;
 mod migrations;
 mod open;
 mod peers;
 mod read;
+mod runs;
 mod scan;
 pub mod spool_dir;
+mod sync;
+mod tally;
+mod verify;
 mod write;
 
+pub use book::BookEntry;
 pub use error::StoreError;
 pub use imports::{IMPORT_SESSION, ImportSource, TypedFilter, TypedRow, untimed_day};
-pub use open::{Access, Identity, Store, random};
-pub use peers::PeerState;
+pub use open::{Access, Identity, Moved, Opening, Store, random};
+pub use peers::{Comparison, Exchange, Failure, PeerPath, PeerPathError, PeerSeen, PeerState};
 pub use read::{Batch, ExitFilter, Filter, Have};
 pub use scan::{LastOfDevice, Scan, ScanRow, Within};
+pub use sync::Delivery;
+pub use verify::{VerifiedOrigin, VerifyReport};
 pub use write::{Appended, Inserted, Writer};

@@ -5,9 +5,26 @@ use std::path::Path;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::StoreError;
+use crate::tally;
+
+/// Brings one schema to the next.
+struct Step {
+    sql: &'static str,
+    /// What SQL alone can't do, run behind it.
+    code: fn(&Connection) -> rusqlite::Result<()>,
+}
 
 /// Step n brings schema n to schema n + 1.
-const STEPS: &[&str] = &[include_str!("sql/0001_log.sql")];
+const STEPS: &[Step] = &[
+    Step {
+        sql: include_str!("sql/0001_log.sql"),
+        code: |_| Ok(()),
+    },
+    Step {
+        sql: include_str!("sql/0002_sync.sql"),
+        code: |conn| tally::recount(conn, None),
+    },
+];
 
 /// The schema that this binary writes.
 pub(crate) const KNOWN: i64 = STEPS.len() as i64;
@@ -40,7 +57,8 @@ fn steps(conn: &mut Connection) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = usize::try_from(version(&tx)?).unwrap_or(0);
     for step in STEPS.iter().skip(found) {
-        tx.execute_batch(step)?;
+        tx.execute_batch(step.sql)?;
+        (step.code)(&tx)?;
     }
     tx.pragma_update(None, "user_version", KNOWN)?;
     tx.commit()

@@ -6,8 +6,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use rustory_core::LogId;
+use rustory_core::sync::LogIdentity;
 
 use crate::error::StoreError;
 use crate::migrations;
@@ -35,13 +36,26 @@ impl Access {
     };
 }
 
+/// What is known about who opens a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening<'a> {
+    /// For what.
+    pub access: Access,
+    /// Overrides the random device id that a new log gives itself.
+    pub device_id: Option<&'a str>,
+    /// A hash of what tells this machine from others; `None`: not known, which changes nothing.
+    /// A log that was written on another machine is a copy and gets an identity of its own.
+    pub machine: Option<[u8; 16]>,
+}
+
 /// Which log this is, and whose.
+pub type Identity = LogIdentity;
+
+/// The log was written on another machine before: it is a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Names this database; a new database has a new one.
-    pub log_id: LogId,
-    /// The device that writes it.
-    pub device_id: String,
+pub struct Moved {
+    /// What the other machine goes on as.
+    pub from: Identity,
 }
 
 /// One device's log.
@@ -50,19 +64,36 @@ pub struct Store {
     pub(crate) conn: Connection,
     pub(crate) path: PathBuf,
     identity: Identity,
+    moved: Option<Moved>,
+    /// The device id that settings ask for.
+    configured: Option<String>,
 }
 
 impl Store {
+    /// Opens the log at `path`, on a machine that is not known.
+    ///
+    /// # Errors
+    /// As [`Store::open_as`].
+    pub fn open(path: &Path, access: Access, device_id: Option<&str>) -> Result<Store, StoreError> {
+        let opening = Opening {
+            access,
+            device_id,
+            machine: None,
+        };
+        Store::open_as(path, &opening)
+    }
+
     /// Opens the log at `path`.
     ///
     /// With [`Access::Write`] the file and its directory are made when they are not there (0600
-    /// in 0700) and an older schema is brought up to date. `device_id` overrides the random one
-    /// that a new log gives itself.
+    /// in 0700), an older schema is brought up to date, and a log that another machine wrote gets
+    /// a new identity ([`Store::moved`]).
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::NewerSchema`] and [`StoreError::Corrupt`] leave the file as
     /// it was.
-    pub fn open(path: &Path, access: Access, device_id: Option<&str>) -> Result<Store, StoreError> {
+    pub fn open_as(path: &Path, opening: &Opening<'_>) -> Result<Store, StoreError> {
+        let access = opening.access;
         let mut conn = match access {
             Access::Write { .. } => open_for_writing(path)?,
             Access::Read => open_for_reading(path)?,
@@ -72,8 +103,8 @@ impl Store {
         } else {
             migrations::migrate(&mut conn, path)?;
         }
-        let identity =
-            identity(&mut conn, access, device_id).map_err(|err| StoreError::sqlite(path, err))?;
+        let (identity, moved) =
+            identity(&mut conn, opening).map_err(|err| StoreError::sqlite(path, err))?;
         if let Access::Write { busy } = access {
             conn.busy_timeout(busy)
                 .map_err(|err| StoreError::sqlite(path, err))?;
@@ -82,7 +113,36 @@ impl Store {
             conn,
             path: path.to_owned(),
             identity,
+            moved,
+            configured: opening.device_id.map(str::to_owned),
         })
+    }
+
+    /// Set if this very opening found a copy of another machine's log and gave it a new identity.
+    #[must_use]
+    pub fn moved(&self) -> Option<&Moved> {
+        self.moved.as_ref()
+    }
+
+    /// Takes a new device id (unless settings name one) and log id. What is stored stays what it
+    /// is, and so does what was read of others; only that it was compared is no longer known.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing changed.
+    pub fn take_new_identity(&mut self) -> Result<Identity, StoreError> {
+        let (known, wanted) = (self.identity.log_id, self.configured.clone());
+        let take = |conn: &mut Connection| -> rusqlite::Result<Identity> {
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let identity = match read_identity(&tx)? {
+                // Another process was first.
+                Some(stored) if stored.log_id != known => stored,
+                _ => new_identity(&tx, wanted.as_deref())?,
+            };
+            tx.commit()?;
+            Ok(identity)
+        };
+        self.identity = take(&mut self.conn).map_err(|err| StoreError::sqlite(&self.path, err))?;
+        Ok(self.identity.clone())
     }
 
     /// Which log this is, and whose.
@@ -222,34 +282,71 @@ fn check_known(conn: &Connection, path: &Path) -> Result<(), StoreError> {
 
 fn identity(
     conn: &mut Connection,
-    access: Access,
-    device_id: Option<&str>,
-) -> rusqlite::Result<Identity> {
-    let stored = read_identity(conn)?;
-    let wanted = device_id.map(str::to_owned);
-    if let Some(stored) = &stored
-        && (access == Access::Read || wanted.as_ref().is_none_or(|id| *id == stored.device_id))
+    opening: &Opening<'_>,
+) -> rusqlite::Result<(Identity, Option<Moved>)> {
+    let is_current = |stored: &Identity, machine: Option<[u8; 16]>| {
+        let wants_device = opening.device_id.is_some_and(|id| id != stored.device_id);
+        let wants_machine = opening.machine.is_some() && machine != opening.machine;
+        !wants_device && !wants_machine
+    };
+    let is_reading = opening.access == Access::Read;
+    if let Some(stored) = read_identity(conn)?
+        && (is_reading || is_current(&stored, read_machine(conn)?))
     {
-        return Ok(stored.clone());
+        return Ok((stored, None));
     }
-    if access == Access::Read {
+    if is_reading {
         return Err(rusqlite::Error::QueryReturnedNoRows);
     }
-    let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been first.
-    let stored = read_identity(&tx)?;
-    let identity = Identity {
-        log_id: stored
-            .as_ref()
-            .map_or_else(|| LogId::from_bytes(random()), |stored| stored.log_id),
-        device_id: wanted
-            .or(stored.map(|stored| stored.device_id))
-            .unwrap_or_else(|| LogId::from_bytes(random()).to_string()),
+    let (stored, machine) = (read_identity(&tx)?, read_machine(&tx)?);
+    let is_copy = machine.is_some() && opening.machine.is_some() && machine != opening.machine;
+    if let Some(machine) = opening.machine {
+        set_meta(&tx, "machine", &machine)?;
+    }
+    let (identity, moved) = match stored {
+        None => (new_identity(&tx, opening.device_id)?, None),
+        Some(from) if is_copy => (new_identity(&tx, opening.device_id)?, Some(Moved { from })),
+        Some(stored) => {
+            let identity = Identity {
+                device_id: opening.device_id.map_or(stored.device_id, str::to_owned),
+                ..stored
+            };
+            write_identity(&tx, &identity)?;
+            (identity, None)
+        }
     };
-    let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('log_id', ?1), ('device_id', ?2)";
-    tx.execute(sql, (&identity.log_id.as_bytes()[..], &identity.device_id))?;
     tx.commit()?;
+    Ok((identity, moved))
+}
+
+/// Random ids, and the device id that settings name. Peers will compare themselves with this log
+/// before they believe that it holds what they know.
+fn new_identity(conn: &Connection, wanted: Option<&str>) -> rusqlite::Result<Identity> {
+    let identity = Identity {
+        log_id: LogId::from_bytes(random()),
+        device_id: wanted.map_or_else(|| LogId::from_bytes(random()).to_string(), str::to_owned),
+    };
+    write_identity(conn, &identity)?;
+    conn.execute("UPDATE peer_state SET compared_at = NULL", [])?;
     Ok(identity)
+}
+
+fn write_identity(conn: &Connection, identity: &Identity) -> rusqlite::Result<()> {
+    set_meta(conn, "log_id", &&identity.log_id.as_bytes()[..])?;
+    set_meta(conn, "device_id", &identity.device_id)
+}
+
+fn set_meta(conn: &Connection, key: &str, value: &dyn rusqlite::ToSql) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
+    conn.execute(sql, rusqlite::params![key, value])?;
+    Ok(())
+}
+
+fn read_machine(conn: &Connection) -> rusqlite::Result<Option<[u8; 16]>> {
+    let sql = "SELECT value FROM meta WHERE key = 'machine'";
+    conn.query_row(sql, [], |row| row.get(0)).optional()
 }
 
 fn read_identity(conn: &Connection) -> rusqlite::Result<Option<Identity>> {

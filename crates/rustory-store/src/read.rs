@@ -6,7 +6,7 @@ use bstr::{BStr, BString};
 use rusqlite::types::{Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 use rustory_core::limits::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX};
-use rustory_core::{Entry, EntryId, IngestSeq, Timestamp};
+use rustory_core::{Entry, EntryId, Extra, IngestSeq, Timestamp};
 
 use crate::error::StoreError;
 use crate::open::Store;
@@ -88,13 +88,19 @@ pub struct Batch {
     pub at_head: bool,
 }
 
-const COLUMNS: &str = "e.ingest_seq, e.entry_id, e.ts, d.device_id, c.user_id, c.hostname, c.shell,
+pub(crate) const COLUMNS: &str =
+    "e.ingest_seq, e.entry_id, e.ts, d.device_id, c.user_id, c.hostname, c.shell,
     c.version, p.path, s.session, e.device_seq, e.exit_code, e.duration_ms, e.cmd, e.extra";
 
 /// CROSS JOIN keeps `entries` the outer loop, so that its index gives the order.
-const FROM: &str = "entries e CROSS JOIN devices d ON d.id = e.device
+pub(crate) const FROM: &str = "entries e CROSS JOIN devices d ON d.id = e.device
     CROSS JOIN contexts c ON c.id = e.context CROSS JOIN dirs p ON p.id = e.dir
     CROSS JOIN sessions s ON s.id = e.session";
+
+/// For rows that may not decode: one whose texts are gone is a row all the same.
+pub(crate) const FROM_ANY: &str = "entries e LEFT JOIN devices d ON d.id = e.device
+    LEFT JOIN contexts c ON c.id = e.context LEFT JOIN dirs p ON p.id = e.dir
+    LEFT JOIN sessions s ON s.id = e.session";
 
 impl Store {
     /// The last position of the log; [`IngestSeq::ZERO`] for an empty one.
@@ -326,11 +332,6 @@ fn text(wanted: &Option<String>) -> Option<SqlValue> {
     wanted.clone().map(SqlValue::Text)
 }
 
-pub(crate) fn by_id(conn: &Connection, id: &[u8]) -> rusqlite::Result<Option<Entry>> {
-    let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE e.entry_id = ?1");
-    conn.prepare_cached(&sql)?.query_row([id], entry).optional()
-}
-
 pub(crate) fn head(conn: &Connection) -> rusqlite::Result<IngestSeq> {
     // Not the counter of AUTOINCREMENT: that one also moves for inserts that were ignored.
     let head: Option<i64> =
@@ -358,6 +359,22 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
             .and_then(|json| serde_json::from_str(&json).ok())
             .unwrap_or_default(),
     })
+}
+
+/// The entry, if every field of it decodes. What is read for a peer, or to be compared, is the
+/// entry as it was stored or none; people are shown what can be made out of it ([`entry`]).
+pub(crate) fn exact(row: &Row<'_>) -> Option<Entry> {
+    let is_text = |column| {
+        matches!(
+            row.get_ref(column),
+            Ok(ValueRef::Text(_) | ValueRef::Blob(_))
+        )
+    };
+    Timestamp::from_micros(row.get(2).ok()?)?;
+    if let Some(json) = row.get::<_, Option<String>>(14).ok()? {
+        serde_json::from_str::<Extra>(&json).ok()?;
+    }
+    (is_text(8) && is_text(13)).then(|| entry(row).ok())?
 }
 
 pub(crate) fn bytes(value: ValueRef<'_>) -> &BStr {

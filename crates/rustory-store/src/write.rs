@@ -3,11 +3,13 @@
 use bstr::{BStr, ByteSlice as _};
 use hashbrown::HashMap;
 use rusqlite::types::Value as SqlValue;
-use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
-use rustory_core::{Cursor, Entry, IngestSeq};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rustory_core::{Cursor, Entry, EntryId, IngestSeq};
 
 use crate::error::StoreError;
 use crate::open::Store;
+use crate::read::{COLUMNS, FROM, FROM_ANY, exact};
+use crate::tally::Changes;
 
 /// What became of an entry of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,8 @@ impl Store {
             own_id: &device_id,
             tx,
             own: None,
-            own_newest: None,
             ids: Ids::default(),
+            changes: Changes::default(),
         };
         let value = work(&mut writer)?;
         writer.finish().map_err(sql)?;
@@ -76,14 +78,9 @@ pub struct Writer<'a> {
     tx: Transaction<'a>,
     /// Our own device's row and the last number it gave out, once needed.
     own: Option<(i64, u64)>,
-    /// The entry with that number, if it was inserted here.
-    own_newest: Option<i64>,
     ids: Ids,
+    changes: Changes,
 }
-
-/// Notes the highest number of a device and the entry that has it.
-const RAISE_SEQ: &str = "UPDATE devices SET seq_max = ?2, newest = coalesce(?3, newest)
-    WHERE id = ?1 AND seq_max <= ?2";
 
 /// Small integers for repeated texts, remembered for the length of one transaction.
 #[derive(Debug, Default)]
@@ -112,13 +109,14 @@ impl Writer<'_> {
     pub fn append(&mut self, entry: &Entry) -> Result<Appended, StoreError> {
         let (device, last) = self.own_device()?;
         let seq = last + 1;
-        if !self.insert_row(entry, device, Some(seq))? {
+        let mut entry = entry.clone();
+        entry.device_id = self.own_id.to_owned();
+        entry.device_seq = Some(seq);
+        let Some(at) = self.insert_row(&entry, device)? else {
             return Ok(Appended::Known);
-        }
+        };
         self.own = Some((device, seq));
-        self.own_newest = Some(self.tx.last_insert_rowid());
-        let at = IngestSeq::from_rowid(self.tx.last_insert_rowid());
-        Ok(Appended::New(at, seq))
+        Ok(Appended::New(IngestSeq::from_rowid(at), seq))
     }
 
     /// Inserts an entry of any device as it came. `false`: nothing changed.
@@ -131,12 +129,90 @@ impl Writer<'_> {
     /// [`StoreError`]; the transaction is then to be given up.
     pub fn insert(&mut self, entry: &Entry) -> Result<bool, StoreError> {
         let device = self.device(&entry.device_id)?;
-        let new = self.insert_row(entry, device, entry.device_seq)?
-            || (self.replaces(entry)? && self.insert_row(entry, device, entry.device_seq)?);
-        if new && let Some(seq) = entry.device_seq {
-            self.raise_seq(device, entry, seq)?;
+        let new = self.insert_row(entry, device)?.is_some()
+            || (self.replaces(entry, device)? && self.insert_row(entry, device)?.is_some());
+        // Our own rows that come back (a recreated database) move our own count on.
+        if new
+            && entry.device_id == self.own_id
+            && let Some(seq) = entry.device_seq
+        {
+            let (_, last) = self.own_device()?;
+            self.own = Some((device, last.max(seq)));
         }
         Ok(new)
+    }
+
+    /// Puts an entry in the place of the one with its id, whatever that says, at the head of the
+    /// log, and has the devices concerned counted anew. `false`: it is there just so.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the transaction is then to be given up.
+    pub(crate) fn put(&mut self, entry: &Entry) -> Result<bool, StoreError> {
+        let stored = self.run(|tx| stored(tx, entry.id))?;
+        if let Some(stored) = stored {
+            if stored.entry.as_ref() == Some(entry) {
+                return Ok(false);
+            }
+            self.delete(stored.at)?;
+            self.changes.recount(stored.device);
+        }
+        self.delete_renamed(entry)?;
+        let device = self.device(&entry.device_id)?;
+        self.insert(entry)?;
+        self.changes.recount(device);
+        Ok(true)
+    }
+
+    /// Deletes the row that says all that `entry` does under another id. Two entries share no
+    /// number and no time, so it is the same one with an id that the disk changed.
+    fn delete_renamed(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        if entry.device_seq.is_none() {
+            return Ok(());
+        }
+        let device = self.device(&entry.device_id)?;
+        let sql = format!(
+            "SELECT {COLUMNS}, e.device FROM {FROM}
+             WHERE e.ts = ?1 AND +e.device = ?2 AND e.device_seq = ?3"
+        );
+        let seq = entry.device_seq.map(u64::cast_signed);
+        let renamed = self.run(|tx| {
+            let mut query = tx.prepare_cached(&sql)?;
+            let mut rows = query.query(params![entry.ts.as_micros(), device, seq])?;
+            let mut renamed = Vec::new();
+            while let Some(row) = rows.next()? {
+                let same = exact(row).is_some_and(|mut found| {
+                    found.id = entry.id;
+                    found == *entry
+                });
+                if same {
+                    renamed.push(row.get(0)?);
+                }
+            }
+            Ok(renamed)
+        })?;
+        renamed.into_iter().try_for_each(|at| self.delete(at))
+    }
+
+    /// Counts devices anew from their rows, at the end of this transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn recount(&mut self, device_ids: &[String]) -> Result<(), StoreError> {
+        for device_id in device_ids {
+            let device = self.run(|tx| crate::sync::device(tx, device_id))?;
+            if let Some(device) = device {
+                self.changes.recount(device);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, at: i64) -> Result<(), StoreError> {
+        self.run(|tx| {
+            tx.prepare_cached("DELETE FROM entries WHERE ingest_seq = ?1")?
+                .execute([at])
+        })?;
+        Ok(())
     }
 
     /// Inserts entries of any devices.
@@ -156,23 +232,34 @@ impl Writer<'_> {
         })
     }
 
-    /// Makes room for `entry` if another one holds its id and has the larger hash.
-    fn replaces(&self, entry: &Entry) -> Result<bool, StoreError> {
-        let id = &entry.id.as_bytes()[..];
-        let stored = self.run(|tx| crate::read::by_id(tx, id))?;
-        if stored.as_ref() == Some(entry) {
+    /// Makes room for `entry` if another one holds its id and has the larger hash, or is no
+    /// longer readable.
+    fn replaces(&mut self, entry: &Entry, device: i64) -> Result<bool, StoreError> {
+        let Some(stored) = self.run(|tx| stored(tx, entry.id))? else {
+            return Ok(true);
+        };
+        let Some(old) = stored.entry else {
+            self.delete(stored.at)?;
+            self.changes.recount(stored.device);
+            return Ok(true);
+        };
+        if old == *entry {
             return Ok(false);
         }
         self.run(|tx| {
             tx.prepare_cached(include_str!("sql/count_conflict.sql"))?
-                .execute([])?;
-            if stored.is_some_and(|stored| stored.content_hash() <= entry.content_hash()) {
-                return Ok(false);
-            }
-            tx.prepare_cached("DELETE FROM entries WHERE entry_id = ?1")?
-                .execute([id])?;
-            Ok(true)
-        })
+                .execute([])
+        })?;
+        let hash = old.content_hash();
+        if hash <= entry.content_hash() {
+            return Ok(false);
+        }
+        self.delete(stored.at)?;
+        // A number that comes again with the new one has not gone.
+        let same_number = (stored.device, old.device_seq) == (device, entry.device_seq);
+        let gone = old.device_seq.filter(|_| !same_number);
+        self.changes.went(stored.device, hash, gone);
+        Ok(true)
     }
 
     /// Whether an entry with this id is stored.
@@ -266,7 +353,7 @@ impl Writer<'_> {
         log_id: rustory_core::LogId,
         now: rustory_core::Timestamp,
     ) -> Result<(), StoreError> {
-        self.run(|tx| tx.execute("DELETE FROM peer_state WHERE peer = ?1", [peer]))?;
+        self.forget_cursor(peer, log_id)?;
         let cursor = Cursor {
             log_id,
             seq: IngestSeq::ZERO,
@@ -290,12 +377,7 @@ impl Writer<'_> {
     }
 
     fn finish(self) -> rusqlite::Result<()> {
-        if let Some((device, seq)) = self.own {
-            self.tx.execute(
-                RAISE_SEQ,
-                params![device, seq.cast_signed(), self.own_newest],
-            )?;
-        }
+        self.changes.flush(&self.tx)?;
         self.tx.commit()
     }
 
@@ -317,32 +399,8 @@ impl Writer<'_> {
         Ok(own)
     }
 
-    fn raise_seq(&mut self, device: i64, entry: &Entry, seq: u64) -> Result<(), StoreError> {
-        // Our own rows that come back (a recreated database) move our own count on.
-        if entry.device_id == self.own_id {
-            let (_, last) = self.own_device()?;
-            if seq >= last {
-                self.own = Some((device, seq));
-                self.own_newest = Some(self.tx.last_insert_rowid());
-            }
-            return Ok(());
-        }
-        self.run(|tx| {
-            tx.prepare_cached(RAISE_SEQ)?.execute(params![
-                device,
-                seq.cast_signed(),
-                tx.last_insert_rowid()
-            ])
-        })?;
-        Ok(())
-    }
-
-    fn insert_row(
-        &mut self,
-        entry: &Entry,
-        device: i64,
-        device_seq: Option<u64>,
-    ) -> Result<bool, StoreError> {
+    /// Inserts an entry and counts it. Returns its place; `None`: its id is taken.
+    fn insert_row(&mut self, entry: &Entry, device: i64) -> Result<Option<i64>, StoreError> {
         let context = self.context(entry)?;
         let dir = self.dir(entry.cwd.as_ref())?;
         let session = self.session(&entry.session)?;
@@ -359,7 +417,7 @@ impl Writer<'_> {
                 &entry.id.as_bytes()[..],
                 entry.ts.as_micros(),
                 device,
-                device_seq.map(u64::cast_signed),
+                entry.device_seq.map(u64::cast_signed),
                 context,
                 dir,
                 session,
@@ -369,7 +427,13 @@ impl Writer<'_> {
                 extra,
             ])
         })?;
-        Ok(rows == 1)
+        if rows == 0 {
+            return Ok(None);
+        }
+        let at = self.tx.last_insert_rowid();
+        self.changes
+            .came(device, entry.device_seq, entry.content_hash(), at);
+        Ok(Some(at))
     }
 
     fn device(&mut self, device_id: &str) -> Result<i64, StoreError> {
@@ -452,6 +516,28 @@ impl Writer<'_> {
             Ok(tx.last_insert_rowid())
         })
     }
+}
+
+/// The row that has an id.
+struct StoredRow {
+    at: i64,
+    device: i64,
+    /// `None`: it does not decode.
+    entry: Option<Entry>,
+}
+
+fn stored(tx: &Connection, id: EntryId) -> rusqlite::Result<Option<StoredRow>> {
+    let sql = format!("SELECT {COLUMNS}, e.device FROM {FROM_ANY} WHERE e.entry_id = ?1");
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(StoredRow {
+            at: row.get(0)?,
+            device: row.get(15).unwrap_or(0),
+            entry: exact(row),
+        })
+    };
+    tx.prepare_cached(&sql)?
+        .query_row([&id.as_bytes()[..]], row)
+        .optional()
 }
 
 /// Text where it is text, so that any SQLite tool shows it.

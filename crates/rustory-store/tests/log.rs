@@ -145,8 +145,8 @@ fn a_cursor_only_rises_within_one_log() {
             .unwrap();
         let state = store.peer("p").unwrap().unwrap();
         (
-            state.cursor.log_id,
-            state.cursor.seq.get(),
+            state.cursor.unwrap().log_id,
+            state.cursor.unwrap().seq.get(),
             state.pushed.get(),
         )
     };

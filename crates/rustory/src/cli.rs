@@ -42,6 +42,10 @@ enum Command {
     Sync(cmd::sync::Args),
     Serve(cmd::serve::Args),
     Status(cmd::status::Args),
+    Verify(cmd::verify::Args),
+    Daemon(cmd::daemon::Args),
+    Hub(cmd::hub::Args),
+    Key(cmd::key::Args),
     Generate(cmd::generate::Args),
 }
 
@@ -80,6 +84,10 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Sync(args) => cmd::sync::run(args, &ctx),
         Command::Serve(args) => cmd::serve::run(args, &ctx),
         Command::Status(args) => cmd::status::run(args, &ctx),
+        Command::Verify(args) => cmd::verify::run(args, &ctx),
+        Command::Daemon(args) => cmd::daemon::run(args, &ctx),
+        Command::Hub(args) => cmd::hub::run(args, &ctx),
+        Command::Key(args) => cmd::key::run(args, &ctx),
         Command::Generate(args) => cmd::generate::run(args, &ctx),
     }
 }

@@ -35,6 +35,16 @@ impl CommandError {
         Self::new(Kind::Cancelled, "cancelled")
     }
 
+    /// What happened, without what to do about it.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether it is the user who wanted it so.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.kind == Kind::Cancelled
+    }
+
     /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> CommandError {
         self.hint = Some(hint.into());
@@ -83,11 +93,16 @@ impl From<StoreError> for CommandError {
     }
 }
 
-/// Says what happened on stderr and gives the exit code.
-pub(crate) fn report(err: &CommandError) -> ExitCode {
+/// Says what happened on stderr.
+pub(crate) fn complain(err: &CommandError) {
     if err.kind != Kind::Cancelled {
         crate::ui::complain(&err.message, err.hint.as_deref());
     }
+}
+
+/// Says what happened on stderr and gives the exit code.
+pub(crate) fn report(err: &CommandError) -> ExitCode {
+    complain(err);
     match err.kind {
         Kind::Failed => ExitCode::from(1),
         Kind::Usage => ExitCode::from(2),

@@ -8,10 +8,15 @@
 mod cli;
 mod cmd;
 mod ctx;
+mod daemon;
 mod drain;
 mod error;
+mod exchange;
 mod finder;
+mod host;
 mod import;
+mod keys;
+mod peer;
 mod settings;
 mod setup;
 mod text;

@@ -9,6 +9,7 @@ mod keys;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustory_core::rules::Rules;
 
@@ -28,6 +29,17 @@ pub(crate) struct Settings {
     pub(crate) finder: Finder,
     pub(crate) rules: Rules,
     pub(crate) http_token: Option<String>,
+    /// Hubs: tracker and relay in one.
+    pub(crate) trackers: Vec<String>,
+    /// Relays alone.
+    pub(crate) relays: Vec<String>,
+    /// Where the daemon listens.
+    pub(crate) listen: Vec<String>,
+    pub(crate) swarm_key_path: PathBuf,
+    pub(crate) identity_key_path: PathBuf,
+    /// How often two devices compare even if nothing was told.
+    pub(crate) sync_interval: Duration,
+    pub(crate) mdns: bool,
     /// What could not be used, and is replaced by the default.
     pub(crate) problems: Vec<Problem>,
     /// Where each key that is not at its default came from.
@@ -79,6 +91,12 @@ impl fmt::Display for Problem {
 /// `search_limit_default`: how many of the newest entries the finder goes through.
 pub(crate) const SEARCH_LIMIT_DEFAULT: usize = 100_000;
 
+/// `listen`: a fixed port, so that routers show the same one to everybody.
+const LISTEN_DEFAULT: [&str; 2] = ["/ip4/0.0.0.0/tcp/4747", "/ip6/::/tcp/4747"];
+
+/// `sync_interval`: what is typed travels at once; this is for what that missed.
+const SYNC_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+
 impl Settings {
     /// Where the log, the spool and the keys lie.
     pub(crate) fn data_dir(&self) -> &Path {
@@ -100,7 +118,20 @@ impl Settings {
         }
         // Hooks run in any directory: what they are given must not depend on the current one.
         settings.db_path = std::path::absolute(&settings.db_path).unwrap_or(settings.db_path);
+        settings.put_keys_beside_the_database();
         settings
+    }
+
+    fn put_keys_beside_the_database(&mut self) {
+        let dir = self.data_dir().to_owned();
+        for (path, name) in [
+            (&mut self.swarm_key_path, "swarm.key"),
+            (&mut self.identity_key_path, "identity.key"),
+        ] {
+            if path.as_os_str().is_empty() {
+                *path = dir.join(name);
+            }
+        }
     }
 
     fn defaults() -> Settings {
@@ -114,6 +145,14 @@ impl Settings {
             finder: Finder::Auto,
             rules: Rules::default(),
             http_token: None,
+            trackers: Vec::new(),
+            relays: Vec::new(),
+            listen: LISTEN_DEFAULT.map(str::to_owned).to_vec(),
+            // Beside the database, wherever that turns out to be.
+            swarm_key_path: PathBuf::new(),
+            identity_key_path: PathBuf::new(),
+            sync_interval: SYNC_INTERVAL_DEFAULT,
+            mdns: true,
             problems: Vec::new(),
             origins: BTreeMap::new(),
         }

@@ -9,11 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Home, root_for, spool_into, succeeded};
-
-fn numbered(prefix: &str, count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("{prefix}{n:06}")).collect()
-}
+use common::{Disk, Home, numbered, root_for, spool_into, succeeded};
 
 #[test]
 fn killed_at_any_point_of_a_drain_nothing_is_lost_and_nothing_is_twice() {
@@ -93,28 +89,6 @@ fn a_locked_database_delays_no_search_and_hides_no_command() {
     assert_eq!(home.ok(&["list", "--json", "nothing like it"]), "");
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(home.cmds(), ["in the log", "still in the spool"]);
-}
-
-/// A small file system of its own, gone at the end.
-struct Disk<'a>(&'a Path);
-
-impl Disk<'_> {
-    fn mount<'a>(at: &'a Path, size: &str) -> Disk<'a> {
-        fs::create_dir_all(at).unwrap();
-        let options = format!("size={size},mode=0700");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(at)
-            .status();
-        assert!(mounted.unwrap().success());
-        Disk(at)
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }
 
 #[test]

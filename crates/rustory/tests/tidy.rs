@@ -31,12 +31,15 @@ fn the_pure_crate_depends_on_nothing_that_does_io() {
         "bstr",
         "jiff",
         "memchr",
+        "minicbor",
+        "negentropy",
         "regex-lite",
         "serde",
         "serde_json",
         "thiserror",
         "uuid",
         "xxhash-rust",
+        "zstd",
     ];
     let extra: Vec<_> = dependencies("rustory-core")
         .into_iter()

@@ -1,9 +1,22 @@
 //! What to do next in an exchange between two devices: decisions only, whoever carries the bytes.
 
+mod flow;
 mod log;
+mod message;
+mod overlap;
+mod plan;
 mod pull;
+mod reconcile;
+pub mod session;
 
 pub use log::{
-    Compared, Have, Item, Items, Known, Log, LogIdentity, Origin, Piece, Stored, Summary,
+    Answer, Batched, Claim, Compared, Failed, Have, HaveWhat, Item, Items, Known, Log, LogFailure,
+    LogIdentity, Origin, Piece, Request, Stored, Summary, answer,
 };
+pub use message::{
+    Ack, Batch, Close, Fetch, Hello, Message, News, PROTOCOL, Readable, Reason, Reconcile, Stretch,
+    Wanted,
+};
+pub use plan::{Ended, Lease, Plan};
 pub use pull::{Effect, Input, Page, Pull, PullError, Start};
+pub use reconcile::{Difference, ItemSet, ReconcileError, Reconciler, Step};

@@ -1,24 +1,19 @@
-//! The client: one connection that is kept, blocking calls, everything bounded.
+//! The client: it asks a server to turn the connection into the stream of a sync session.
 
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE as UPGRADE_TO};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustory_core::json::EntryJson;
-use rustory_core::limits::HTTP_BODY_BYTES_MAX;
-use rustory_core::sync::Page;
-use rustory_core::{Entry, IngestSeq};
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 
-use super::message::{ErrorBody, Hello, PageIn, Ping, PostOut, Pushed};
+use super::message::{ErrorBody, UPGRADE};
 
 /// `http://HOST[:PORT]`: where a device serves its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +91,6 @@ pub enum ClientError {
         /// Where.
         url: Url,
     },
-    /// The answer is larger than any that this version sends.
-    #[error("`{url}` answers with more than {HTTP_BODY_BYTES_MAX} bytes")]
-    TooLarge {
-        /// Where.
-        url: Url,
-    },
     /// The token is missing or wrong.
     #[error("`{url}` asks for another token")]
     Unauthorized {
@@ -126,153 +115,75 @@ pub enum ClientError {
     },
 }
 
-/// A client of one server.
-pub struct Client {
-    url: Url,
-    token: Option<String>,
+/// A stream to another device's `rr serve --http`, ready for a sync session.
+pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
+
+/// Connects and asks for a sync session, within `timeout`. A server whose database is locked is
+/// asked again until then.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn open(
+    url: &Url,
+    token: Option<&str>,
     timeout: Duration,
-    runtime: Runtime,
-    connection: Option<SendRequest<Full<Bytes>>>,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Client {
-    /// A client that has not connected yet; `timeout` bounds each request.
-    ///
-    /// # Errors
-    /// Whatever the operating system says about a new event loop.
-    pub fn new(url: Url, token: Option<String>, timeout: Duration) -> io::Result<Client> {
-        Ok(Client {
-            url,
-            token,
-            timeout,
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?,
-            connection: None,
-        })
-    }
-
-    /// Asks who is there.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn hello(&mut self) -> Result<Hello, ClientError> {
-        let body = self.request(Method::GET, "/api/v1/ping", Bytes::new())?;
-        serde_json::from_slice::<Ping>(&body)
-            .ok()
-            .and_then(Ping::into_hello)
-            .ok_or_else(|| self.not_rustory())
-    }
-
-    /// Asks for a page of the log, without what we have of one device: its id, and the
-    /// `device_seq` up to which we have everything.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn page(
-        &mut self,
-        after: IngestSeq,
-        limit: usize,
-        have: Option<&(String, u64)>,
-    ) -> Result<Page, ClientError> {
-        let mut path = format!("/api/v1/entries?cursor={after}&limit={limit}");
-        if let Some((device, through)) = have {
-            let device = form_urlencoded::byte_serialize(device.as_bytes());
-            path.extend(["&have="].into_iter().chain(device));
-            path.push_str(&format!(":{through}"));
-        }
-        let body = self.request(Method::GET, &path, Bytes::new())?;
-        serde_json::from_slice::<PageIn<'_>>(&body)
-            .ok()
-            .and_then(PageIn::into_page)
-            .ok_or_else(|| self.not_rustory())
-    }
-
-    /// Sends entries.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn push(&mut self, entries: &[Entry]) -> Result<Pushed, ClientError> {
-        let body = PostOut {
-            entries: entries.iter().map(EntryJson).collect(),
-        };
-        let body = serde_json::to_vec(&body).map_err(|_| self.not_rustory())?;
-        let answer = self.request(Method::POST, "/api/v1/entries", body.into())?;
-        serde_json::from_slice(&answer).map_err(|_| self.not_rustory())
-    }
-
-    fn not_rustory(&self) -> ClientError {
-        ClientError::NotRustory {
-            url: self.url.clone(),
-        }
-    }
-
-    /// Sends a request, if need be again: on a new connection when the kept one turns out to be
-    /// closed, and after a moment when the server's database is locked. Every request of this
-    /// transport may be repeated.
-    fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        let deadline = Instant::now() + self.timeout;
+) -> Result<Upgraded, ClientError> {
+    let attempts = async {
         loop {
-            let kept = self.connection.is_some();
-            match self.attempt(method.clone(), path, body.clone()) {
-                Err(ClientError::Broken { .. }) if kept => self.connection = None,
-                Err(ClientError::Refused { status: 503, .. })
-                    if Instant::now() + RETRY_AFTER < deadline =>
-                {
-                    std::thread::sleep(RETRY_AFTER);
+            match attempt(url, token).await {
+                Err(ClientError::Refused { status: 503, .. }) => {
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
                 result => return result,
             }
         }
-    }
-
-    fn attempt(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, format!("{}:{}", self.url.host, self.url.port))
-            .header(CONTENT_TYPE, "application/json");
-        let request = match &self.token {
-            Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
-            None => request,
-        };
-        let request = request
-            .body(Full::new(body))
-            .map_err(|_| self.not_rustory())?;
-        let url = &self.url;
-        let connection = &mut self.connection;
-        let exchange = async {
-            let sender = match connection {
-                Some(sender) if !sender.is_closed() => sender,
-                _ => connection.insert(connect(url).await?),
-            };
-            answer(sender, request, url).await
-        };
-        let waited = self.timeout;
-        let result = self
-            .runtime
-            .block_on(async { tokio::time::timeout(waited, exchange).await });
-        result.unwrap_or_else(|_| {
+    };
+    let waited = timeout;
+    tokio::time::timeout(timeout, attempts)
+        .await
+        .unwrap_or_else(|_| {
             Err(ClientError::TimedOut {
-                url: self.url.clone(),
+                url: url.clone(),
                 waited,
             })
         })
-    }
 }
 
 /// What the server asks for with its 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-async fn connect(url: &Url) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+async fn attempt(url: &Url, token: Option<&str>) -> Result<Upgraded, ClientError> {
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri("/api/v1/sync")
+        .header(HOST, format!("{}:{}", url.host, url.port))
+        .header(CONNECTION, "upgrade")
+        .header(UPGRADE_TO, UPGRADE);
+    let request = match token {
+        Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+        None => request,
+    };
+    let not_rustory = || ClientError::NotRustory { url: url.clone() };
+    let broken = || ClientError::Broken { url: url.clone() };
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| not_rustory())?;
+    let mut sender = connect(url).await?;
+    let mut response = sender
+        .send_request(request)
+        .await
+        .map_err(|err| match err.is_parse() {
+            true => not_rustory(),
+            false => broken(),
+        })?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let stream = hyper::upgrade::on(&mut response).await;
+        return stream.map(TokioIo::new).map_err(|_| broken());
+    }
+    Err(refusal(url, response).await)
+}
+
+async fn connect(url: &Url) -> Result<SendRequest<Empty<Bytes>>, ClientError> {
     let host = url.host.trim_start_matches('[').trim_end_matches(']');
     let unreachable = |source| ClientError::Unreachable {
         url: url.clone(),
@@ -288,48 +199,32 @@ async fn connect(url: &Url) -> Result<SendRequest<Full<Bytes>>, ClientError> {
         .map_err(broken)?;
     // Its error comes up in the request that it breaks.
     tokio::spawn(async move {
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     });
     Ok(sender)
 }
 
-async fn answer(
-    sender: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-    url: &Url,
-) -> Result<Bytes, ClientError> {
-    let broken = || ClientError::Broken { url: url.clone() };
-    sender.ready().await.map_err(|_| broken())?;
-    let response = sender.send_request(request).await.map_err(|err| {
-        if err.is_parse() {
-            ClientError::NotRustory { url: url.clone() }
-        } else {
-            broken()
-        }
-    })?;
+/// Largest refusal that is read, in bytes.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+
+async fn refusal(url: &Url, response: Response<Incoming>) -> ClientError {
     let status = response.status();
-    // What a peer sends is counted, not believed.
-    let body = Limited::new(response.into_body(), HTTP_BODY_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|err| match err.is::<LengthLimitError>() {
-            true => ClientError::TooLarge { url: url.clone() },
-            false => broken(),
-        })?
-        .to_bytes();
-    if status.is_success() {
-        return Ok(body);
-    }
     if status == StatusCode::UNAUTHORIZED {
-        return Err(ClientError::Unauthorized { url: url.clone() });
+        return ClientError::Unauthorized { url: url.clone() };
     }
-    match serde_json::from_slice::<ErrorBody>(&body) {
-        Ok(body) => Err(ClientError::Refused {
+    // What a peer sends is counted, not believed.
+    let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect();
+    let told = match body.await {
+        Ok(body) => serde_json::from_slice::<ErrorBody>(&body.to_bytes()).ok(),
+        Err(_) => None,
+    };
+    match told {
+        Some(told) if !status.is_success() => ClientError::Refused {
             url: url.clone(),
             status: status.as_u16(),
-            error: body.error.chars().take(300).collect(),
-        }),
-        Err(_) => Err(ClientError::NotRustory { url: url.clone() }),
+            error: told.error.chars().take(300).collect(),
+        },
+        _ => ClientError::NotRustory { url: url.clone() },
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use rustory_core::json::{EntryJson, PartialEntry};
-use rustory_core::limits::{BATCH_ENTRIES_MAX, FIELD_BYTES_MAX};
-use rustory_core::sync::Page;
-use rustory_core::{Entry, IngestSeq, LogId};
+use rustory_core::json::EntryJson;
+use rustory_core::limits::BATCH_ENTRIES_MAX;
+use rustory_core::{IngestSeq, LogId};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -32,20 +31,17 @@ pub struct Hello {
     pub device_seq: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct Ping {
     pub(super) ok: bool,
-    pub(super) service: String,
+    pub(super) service: &'static str,
     pub(super) protocol: u32,
     pub(super) version: String,
     pub(super) device_id: String,
-    #[serde(default)]
     pub(super) device_name: String,
-    #[serde(default)]
     pub(super) user_id: String,
     pub(super) log_id: String,
     pub(super) head: u64,
-    #[serde(default)]
     pub(super) device_seq: u64,
 }
 
@@ -53,7 +49,7 @@ impl From<Hello> for Ping {
     fn from(hello: Hello) -> Ping {
         Ping {
             ok: true,
-            service: SERVICE.to_owned(),
+            service: SERVICE,
             protocol: PROTOCOL,
             version: hello.version,
             device_id: hello.device_id,
@@ -66,36 +62,11 @@ impl From<Hello> for Ping {
     }
 }
 
+/// What a connection is turned into for a sync session.
+pub(super) const UPGRADE: &str = "rustory-sync-2";
+
 /// What `ping` calls itself, so that another server on the port is told apart.
 pub(super) const SERVICE: &str = "rustory";
-
-impl Ping {
-    /// `None`: not of this service and version, or with values that no log has.
-    pub(super) fn into_hello(self) -> Option<Hello> {
-        let texts = [
-            &self.device_id,
-            &self.device_name,
-            &self.user_id,
-            &self.version,
-        ];
-        if self.service != SERVICE
-            || self.protocol != PROTOCOL
-            || self.device_id.is_empty()
-            || texts.iter().any(|text| text.len() > FIELD_BYTES_MAX)
-        {
-            return None;
-        }
-        Some(Hello {
-            device_id: self.device_id,
-            device_name: self.device_name,
-            user_id: self.user_id,
-            version: self.version,
-            log_id: self.log_id.parse().ok()?,
-            head: IngestSeq::new(self.head)?,
-            device_seq: self.device_seq,
-        })
-    }
-}
 
 /// The answer to `GET entries`, as it is written.
 #[derive(Serialize)]
@@ -105,40 +76,6 @@ pub(super) struct PageOut<'a> {
     pub(super) last: Option<u64>,
     pub(super) head: u64,
     pub(super) log_id: String,
-}
-
-/// The same as it is read: each entry apart, so that one that can't be read hides no other.
-#[derive(Deserialize)]
-pub(super) struct PageIn<'a> {
-    #[serde(borrow)]
-    entries: RawEntries<'a>,
-    next_cursor: Option<u64>,
-    last: Option<u64>,
-    log_id: String,
-}
-
-impl PageIn<'_> {
-    /// `None`: with values that no log has.
-    pub(super) fn into_page(self) -> Option<Page> {
-        let entries: Vec<Entry> = self.entries.0.iter().filter_map(|raw| entry(raw)).collect();
-        Some(Page {
-            log_id: self.log_id.parse().ok()?,
-            unreadable: self.entries.0.len() - entries.len(),
-            entries,
-            last: match self.last {
-                Some(last) => Some(IngestSeq::new(last)?),
-                None => None,
-            },
-            more: self.next_cursor.is_some(),
-        })
-    }
-}
-
-fn entry(raw: &RawValue) -> Option<Entry> {
-    serde_json::from_str::<PartialEntry>(raw.get())
-        .ok()?
-        .into_entry()
-        .ok()
 }
 
 /// The body of `POST entries`: a list, or an object around one. Each entry apart.
@@ -187,13 +124,8 @@ impl<'de> Visitor<'de> for RawEntriesVisitor {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct PostOut<'a> {
-    pub(super) entries: Vec<EntryJson<'a>>,
-}
-
 /// What became of entries that were sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Pushed {
     /// Stored now.
     pub inserted: u64,
@@ -201,7 +133,7 @@ pub struct Pushed {
     pub ignored: u64,
     /// The piece of the receiver's log that holds just what was stored now: from behind the first
     /// position up to the second. A sender that has read up to the first need not read the piece.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_as: Option<(u64, u64)>,
 }
 

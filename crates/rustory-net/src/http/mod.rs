@@ -5,6 +5,6 @@ mod client;
 mod message;
 mod server;
 
-pub use client::{Client, ClientError, Url, UrlError};
+pub use client::{ClientError, Upgraded, Url, UrlError, open};
 pub use message::{Hello, PROTOCOL, Pushed};
 pub use server::{Log, LogError, Served, Server, ServerConfig};

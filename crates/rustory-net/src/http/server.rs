@@ -8,21 +8,27 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
+    UPGRADE as UPGRADE_TO,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustory_core::json::{EntryJson, PartialEntry};
 use rustory_core::limits::{BATCH_ENTRIES_DEFAULT, HTTP_BODY_BYTES_MAX, clamp_batch_entries};
+use rustory_core::sync::session::Role;
 use rustory_core::{Entry, IngestSeq};
 use serde::Serialize;
 use serde_json::error::Category;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::bounded::{Pieces, Unstalled};
-use super::message::{ErrorBody, Hello, PageOut, Ping, Pushed, posted};
+use super::message::{ErrorBody, Hello, PageOut, Ping, Pushed, UPGRADE, posted};
+use crate::session::{self, Control, Host};
 
 /// The log that is served. Its calls may block: they run on threads for that.
 pub trait Log: Send + Sync + 'static {
@@ -49,6 +55,12 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// [`LogError`].
     fn insert(&self, entries: Vec<Entry>) -> Result<Pushed, LogError>;
+
+    /// What this device brings to a sync session that was asked for.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn host(&self) -> Result<Host, LogError>;
 }
 
 /// A piece of the log that is served.
@@ -92,6 +104,9 @@ const BODIES_MAX: usize = 2;
 /// Pages in memory at once, from reading them until the client has taken them: each may have
 /// [`HTTP_BODY_BYTES_MAX`] bytes. More requests wait.
 const PAGES_MAX: usize = 4;
+
+/// Sync sessions at once: each may hold a few MB.
+const SESSIONS_MAX: usize = 16;
 
 /// A client that sends its header slower than this is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,7 +160,10 @@ impl Server {
             token: self.token,
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            stopping: stopping.clone(),
         });
+        let sessions = Arc::clone(&service.sessions);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let accepting = async {
             loop {
@@ -170,7 +188,10 @@ impl Server {
             () = stop => {}
         }
         let _ = stopping.send(());
-        let all_ended = places.acquire_many(CONNECTIONS_MAX as u32);
+        let all_ended = async {
+            let _ = places.acquire_many(CONNECTIONS_MAX as u32).await;
+            let _ = sessions.acquire_many(SESSIONS_MAX as u32).await;
+        };
         let _ = tokio::time::timeout(STOP_GRACE, all_ended).await;
     }
 }
@@ -191,7 +212,8 @@ async fn serve(
                 let service = Arc::clone(&service);
                 async move { Ok::<_, Infallible>(service.answer(request).await) }
             }),
-        );
+        )
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // What a client does to its connection is its own affair.
@@ -205,6 +227,7 @@ type Answer = Response<Pieces>;
 
 const PING: &str = "/api/v1/ping";
 const ENTRIES: &str = "/api/v1/entries";
+const SYNC: &str = "/api/v1/sync";
 
 /// What a request is refused with.
 struct Refusal {
@@ -249,12 +272,16 @@ struct Service {
     bodies: Arc<Semaphore>,
     /// Places for pages that are in memory.
     pages: Arc<Semaphore>,
+    /// Places for sync sessions.
+    sessions: Arc<Semaphore>,
+    stopping: watch::Sender<()>,
 }
 
 impl Service {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let allowed = match request.uri().path() {
             PING => "GET, HEAD",
+            SYNC => "GET",
             _ => "GET, POST",
         };
         let result = match self.admit(&request) {
@@ -318,7 +345,8 @@ impl Service {
             }
             (&Method::GET, ENTRIES) => self.entries(request.uri().query()).await,
             (&Method::POST, ENTRIES) => self.post(request).await,
-            (_, PING | ENTRIES) => Err(Refusal::new(
+            (&Method::GET, SYNC) => self.sync(request).await,
+            (_, PING | ENTRIES | SYNC) => Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 format!("`{}` is not served here", request.method()),
             )),
@@ -326,7 +354,7 @@ impl Service {
                 let path: String = path.chars().take(100).collect();
                 Err(
                     Refusal::new(StatusCode::NOT_FOUND, format!("there is no `{path}`"))
-                        .hint("`/api/v1/ping` and `/api/v1/entries` are served"),
+                        .hint("`/api/v1/ping`, `/api/v1/entries` and `/api/v1/sync` are served"),
                 )
             }
         }
@@ -363,6 +391,43 @@ impl Service {
             .with_log(move |log| Ok(parse_entries(&body).map(|entries| log.insert(entries))))
             .await??;
         Ok(json(StatusCode::OK, &pushed?))
+    }
+
+    /// Turns the connection into the stream of a sync session.
+    async fn sync(&self, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+        let asked = request.headers().get(UPGRADE_TO);
+        if asked.map(HeaderValue::as_bytes) != Some(UPGRADE.as_bytes()) {
+            return Err(Refusal::new(
+                StatusCode::UPGRADE_REQUIRED,
+                format!("this path speaks `{UPGRADE}`"),
+            )
+            .hint("`rr sync http://HOST:PORT` does; is it the same version?"));
+        }
+        let place = place(&self.sessions).await?;
+        let host = self.with_log(|log| log.host()).await?;
+        let upgrade = hyper::upgrade::on(&mut request);
+        let mut stopping = self.stopping.subscribe();
+        tokio::spawn(async move {
+            let _place = place;
+            let Ok(stream) = upgrade.await else { return };
+            let (tell, told) = unbounded_channel();
+            let session =
+                session::run(TokioIo::new(stream), Role::Answerer, &host, told, |_, _| {});
+            let mut session = std::pin::pin!(session);
+            tokio::select! {
+                // How it ended is for the one that asked to tell.
+                _ = session.as_mut() => return,
+                _ = stopping.changed() => {}
+            }
+            let _ = tell.send(Control::Stop);
+            let _ = session.await;
+        });
+        let mut answer = Response::new(Pieces::from(Bytes::new()));
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE_TO, HeaderValue::from_static(UPGRADE));
+        Ok(answer)
     }
 
     /// Runs what may block on a thread for that.

@@ -219,3 +219,69 @@ pub(super) const HEALTH_CONNECTIONS_MAX: usize = 16;
 
 /// How long a client of the health port may take to send its request.
 pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_tells_the_limits_that_hold() {
+        let document = include_str!("../../../../docs/network.md");
+        let secs = |limit: Duration| format!("{} s", limit.as_secs());
+        let kib = |limit: usize| format!("{} KiB", limit / 1024);
+        let rows = [
+            ("HANDSHAKE_TIMEOUT", secs(HANDSHAKE_TIMEOUT)),
+            (
+                "HUB_PENDING_INCOMING_MAX",
+                HUB_PENDING_INCOMING_MAX.to_string(),
+            ),
+            ("HUB_INCOMING_MAX", HUB_INCOMING_MAX.to_string()),
+            (
+                "DEVICE_PENDING_INCOMING_MAX",
+                DEVICE_PENDING_INCOMING_MAX.to_string(),
+            ),
+            (
+                "CONNECTIONS_PER_PEER_MAX",
+                CONNECTIONS_PER_PEER_MAX.to_string(),
+            ),
+            (
+                "STREAMS_PER_CONNECTION_MAX",
+                STREAMS_PER_CONNECTION_MAX.to_string(),
+            ),
+            (
+                "SYNC_STREAMS_PER_PEER_MAX",
+                SYNC_STREAMS_PER_PEER_MAX.to_string(),
+            ),
+            ("OPEN_TIMEOUT", secs(OPEN_TIMEOUT)),
+            ("TRACKER_DEVICES_MAX", TRACKER_DEVICES_MAX.to_string()),
+            ("ADDRS_PER_PEER_MAX", ADDRS_PER_PEER_MAX.to_string()),
+            ("ADDR_BYTES_MAX", ADDR_BYTES_MAX.to_string()),
+            ("TRACKER_TEXT_BYTES_MAX", TRACKER_TEXT_BYTES_MAX.to_string()),
+            ("TRACKER_REQUEST_BYTES_MAX", kib(TRACKER_REQUEST_BYTES_MAX)),
+            ("TRACKER_REPLY_BYTES_MAX", kib(TRACKER_REPLY_BYTES_MAX)),
+            ("TRACKER_RATE_MAX", TRACKER_RATE_MAX.to_string()),
+            ("TRACKER_TTL", secs(TRACKER_TTL)),
+            (
+                "RELAY_CIRCUIT_BYTES_MAX",
+                RELAY_CIRCUIT_BYTES_MAX.to_string(),
+            ),
+            (
+                "RELAY_CIRCUIT_DURATION_MAX",
+                secs(RELAY_CIRCUIT_DURATION_MAX),
+            ),
+            ("RELAY_CIRCUITS_MAX", RELAY_CIRCUITS_MAX.to_string()),
+            ("RELAY_RESERVATIONS_MAX", RELAY_RESERVATIONS_MAX.to_string()),
+            (
+                "RELAY_RESERVATION_DURATION",
+                secs(RELAY_RESERVATION_DURATION),
+            ),
+            ("DRAIN_MAX", secs(DRAIN_MAX)),
+            ("HUB_BACKOFF_MAX", secs(HUB_BACKOFF_MAX)),
+            ("HUB_STOP_GRACE", secs(HUB_STOP_GRACE)),
+        ];
+        for (name, value) in rows {
+            let row = format!("| `{name}` | {value} |");
+            assert!(document.contains(&row), "docs/network.md lacks: {row}");
+        }
+    }
+}

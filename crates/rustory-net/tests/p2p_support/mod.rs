@@ -211,6 +211,15 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn to(target: u16) -> Proxy {
+        Proxy::start(target, Duration::ZERO).await
+    }
+
+    /// One that takes its time to connect.
+    pub async fn slow_to(target: u16) -> Proxy {
+        Proxy::start(target, Duration::from_millis(500)).await
+    }
+
+    async fn start(target: u16, delay: Duration) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let frozen = Arc::new(AtomicBool::new(false));
@@ -218,6 +227,7 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((from, _)) = listener.accept().await {
                 let frozen = Arc::clone(&ours);
+                tokio::time::sleep(delay).await;
                 // One that was frozen once stays so; new ones work again after a thaw.
                 let Ok(to) = TcpStream::connect(("127.0.0.1", target)).await else {
                     continue;
@@ -257,6 +267,11 @@ async fn pass(
             return;
         }
     }
+}
+
+pub fn port_of(addr: &Multiaddr) -> u16 {
+    let text = addr.to_string();
+    text.rsplit('/').next().unwrap().parse().unwrap()
 }
 
 /// A port of the loopback that was free a moment ago.

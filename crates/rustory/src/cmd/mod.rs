@@ -1,9 +1,12 @@
 //! One file per subcommand: its options, and what it does with them.
 
+pub(crate) mod daemon;
 pub(crate) mod export;
 pub(crate) mod generate;
+pub(crate) mod hub;
 pub(crate) mod import;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod search;
@@ -12,3 +15,4 @@ pub(crate) mod setup;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod sync;
+pub(crate) mod verify;

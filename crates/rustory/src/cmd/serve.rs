@@ -1,23 +1,32 @@
 //! `rr serve`: lets another device read this log, and add to it.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustory_core::sync::session::{Event, Role, SessionError};
 use rustory_core::{Entry, IngestSeq};
 use rustory_net::http::{Hello, Log, LogError, Pushed, Served, Server, ServerConfig};
+use rustory_net::session::{self, Host};
 use rustory_store::{Access, Have, Store, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::unbounded_channel;
 
+use crate::cmd::sync::display_name;
 use crate::ctx::Ctx;
 use crate::drain;
 use crate::error::CommandError;
+use crate::host::{LogThread, Manner, local};
 use crate::ui::Output;
 
-/// Serve this device's log to another one, over the debug HTTP transport
+/// Serve this device's log to another one: one exchange over stdin and stdout, or over HTTP
 #[derive(Debug, clap::Args)]
 #[command(
-    long_about = "Serve this device's log to another one, over the debug HTTP transport, until it is stopped.\n\n\
+    long_about = "Serve this device's log to another one.\n\n\
+                  With --stdio, one exchange on stdin and stdout: what `rr sync ssh:HOST` runs at the far end.\n\n\
+                  With --http, over the debug HTTP transport, until it is stopped. \
                   It listens on this machine alone. Other machines reach it through ssh, or, once `http_token` is \
                   set in the configuration (or RUSTORY_HTTP_TOKEN), directly: the token keeps strangers out, but \
                   nothing is encrypted.",
@@ -30,9 +39,15 @@ pub(crate) struct Args {
     /// Where to listen: address and port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
     http: SocketAddr,
+    /// One exchange on stdin and stdout instead
+    #[arg(long, conflicts_with = "http")]
+    stdio: bool,
 }
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
+    if args.stdio {
+        return serve_stdio(ctx);
+    }
     let token = ctx.settings.http_token.clone();
     if token.is_none() && !args.http.ip().is_loopback() {
         return Err(CommandError::usage(format!(
@@ -59,6 +74,60 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     // has not committed is rolled back.
     runtime.shutdown_background();
     served
+}
+
+/// Answers the one session that comes in over stdin. The end of it is for the asker to judge; only
+/// what went wrong here is told.
+fn serve_stdio(ctx: &Ctx) -> Result<(), CommandError> {
+    if std::io::stdin().is_terminal() {
+        return Err(CommandError::usage(
+            "--stdio is for another rr at the other end of a pipe, not for a terminal",
+        )
+        .hint("on the other device, `rr sync ssh:HOST` runs it by itself"));
+    }
+    let mut store = ctx.open(Access::PATIENT)?;
+    // What can't be ingested now waits in the spool for the next time.
+    if let Err(err) = drain::drain(ctx, &mut store) {
+        crate::ui::warn(err);
+    }
+    let (host, thread) = LogThread::start(ctx, store, Manner::default(), |_| {})?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|err| CommandError::failed(format!("no event loop: {err}")))?;
+    let ended = runtime.block_on(async {
+        let stream = tokio::io::join(own_file(std::io::stdin())?, own_file(std::io::stdout())?);
+        let (_tell, told) = unbounded_channel();
+        let mut met = None;
+        let ended = session::run(stream, Role::Answerer, &host, told, |_, event| {
+            if let Event::Met(hello) = event {
+                met = Some(hello);
+            }
+        });
+        Ok::<_, CommandError>((ended.await, met))
+    });
+    // A read that still waits for the asker must not keep the process.
+    runtime.shutdown_background();
+    drop(host);
+    thread.finish()?;
+    let (ended, met) = ended?;
+    match ended {
+        Ok(()) | Err(SessionError::Refused(_)) => Ok(()),
+        // Nobody ever spoke to it.
+        Err(err) if met.is_none() => Err(CommandError::failed(err)),
+        Err(err) => Err(CommandError::failed(format!(
+            "{}: {err}",
+            met.map(|hello| display_name(&hello)).unwrap_or_default()
+        ))),
+    }
+}
+
+/// One of the standard streams as a file of our own, without the buffer in between that breaks
+/// lines.
+fn own_file(stream: impl AsFd) -> Result<tokio::fs::File, CommandError> {
+    let fd = stream.as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|err| CommandError::failed(format!("no standard streams: {err}")))?;
+    Ok(tokio::fs::File::from_std(std::fs::File::from(fd)))
 }
 
 async fn serve(config: ServerConfig, log: Arc<ServedLog>) -> Result<(), CommandError> {
@@ -95,6 +164,8 @@ struct ServedLog {
     store: Mutex<Store>,
     /// Ingests what was just typed; a connection of its own, which never waits for a lock.
     drain: Mutex<(Store, Option<Instant>)>,
+    /// For sync sessions: a connection and a thread of its own.
+    host: Host,
 }
 
 /// Typed commands travel this soon; a pull of many pages does not look at the spool for each.
@@ -105,7 +176,11 @@ const SERVE_BUSY: Duration = Duration::from_secs(2);
 
 impl ServedLog {
     fn open(ctx: &Ctx) -> Result<ServedLog, CommandError> {
+        let sessions = ctx.open(Access::PATIENT)?;
+        // It ends with the process; what a session has not committed is sent again.
+        let (host, _) = LogThread::start(ctx, sessions, Manner::default(), |_| {})?;
         Ok(ServedLog {
+            host,
             ctx: ctx.clone(),
             store: Mutex::new(ctx.open(Access::Write { busy: SERVE_BUSY })?),
             drain: Mutex::new((ctx.open(Access::HASTY)?, None)),
@@ -165,6 +240,18 @@ impl Log for ServedLog {
                 entries: batch.entries,
                 last: batch.last,
                 at_head: batch.at_head,
+            })
+        })
+    }
+
+    fn host(&self) -> Result<Host, LogError> {
+        self.drain();
+        self.with(|store| {
+            // Another process may have given this log another identity since.
+            store.reload_identity()?;
+            Ok(Host {
+                local: local(&self.ctx, store, Manner::default()),
+                ..self.host.clone()
             })
         })
     }

@@ -80,8 +80,8 @@ impl Status {
             "device_id": peer.device_id,
             "name": null,
             "peer_id": null,
-            "last_seen": peer.synced_at.to_string(),
-            "last_sync": peer.synced_at.to_string(),
+            "last_seen": peer.last_seen.map(|at| at.to_string()),
+            "last_sync": peer.last_sync.map(|at| at.to_string()),
             "behind": {"ours": self.head.saturating_sub(peer.pushed.get()), "theirs": null},
             "path": "http",
             "identical": null,
@@ -121,7 +121,8 @@ impl Status {
             out.line(format_args!(
                 "peer      {}  last sync {}, {} of ours not sent yet",
                 peer.device_id.as_deref().unwrap_or(&peer.peer),
-                when::local(peer.synced_at, &zone),
+                peer.last_sync
+                    .map_or_else(|| "never".to_owned(), |at| when::local(at, &zone)),
                 self.head.saturating_sub(peer.pushed.get()),
             ))?;
         }

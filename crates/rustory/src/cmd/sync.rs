@@ -1,389 +1,397 @@
 //! `rr sync`: one exchange with another device, both ways.
 
-use std::collections::VecDeque;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustory_core::limits::BATCH_ENTRIES_DEFAULT;
-use rustory_core::sync::{Effect, Input, Page, Pull, PullError, Start};
-use rustory_core::{Cursor, Entry, IngestSeq};
-use rustory_net::http::{Client, ClientError, Hello, Pushed, Url, UrlError};
-use rustory_store::{Access, Have, Store, StoreError};
-use serde_json::json;
+use rustory_core::sync::session::{Event, Report, Role, Session, SessionError, Start};
+use rustory_core::sync::{Hello, Reason};
+use rustory_net::session::{self, Control, Host};
+use rustory_store::{Access, Store};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::ctx::{Ctx, now};
 use crate::drain;
 use crate::error::CommandError;
+use crate::host::{LogThread, Manner};
+use crate::peer::{self, PeerAddr};
 use crate::text::{Breaks, visible};
 use crate::ui::{Output, Progress, grouped};
 
 /// Exchange entries with another device now
 #[derive(Debug, clap::Args)]
 #[command(
-    long_about = "Exchange entries with another device now, both ways: read what is new in its log, then send what it \
-                  lacks of ours. Interrupted at any point, it goes on from there next time.",
+    long_about = "Exchange entries with another device now, both ways: read what is new in its log, send what it \
+                  lacks of ours, and compare. Interrupted at any point, it goes on from there next time.\n\n\
+                  Without PEER: with every device that was met before over ssh or HTTP.",
     after_help = "Examples:\n  \
-        rr sync http://127.0.0.1:8787\n  \
-        RUSTORY_HTTP_TOKEN=... rr sync http://desk:8787"
+        rr sync ssh:desk                  # nothing but ssh and rr needed there\n  \
+        rr sync http://127.0.0.1:8787     # `rr serve --http` runs there\n  \
+        rr sync desk                      # by name, once met"
 )]
 pub(crate) struct Args {
-    /// Where the other device serves its log (`rr serve --http` there)
-    #[arg(value_name = "URL", value_parser = parse_url)]
-    peer: Url,
-    /// Give up on a request after this many seconds
+    /// `ssh:HOST`, `http://HOST:PORT`, or the name of a device that was met before
+    #[arg(value_name = "PEER")]
+    peer: Option<String>,
+    /// Give up connecting after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
-    /// Say what was exchanged as one JSON object
+    /// Say what was exchanged as one JSON object a device
     #[arg(long)]
     json: bool,
-}
-
-fn parse_url(text: &str) -> Result<Url, String> {
-    text.parse().map_err(|err| match err {
-        UrlError::Https => {
-            format!("{err}; reach the other device through ssh: ssh -N -L 8787:127.0.0.1:8787 HOST")
-        }
-        UrlError::Malformed(_) => err.to_string(),
-    })
 }
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let mut store = ctx.open(Access::PATIENT)?;
     drain::drain(ctx, &mut store)?;
+    let addrs = addresses(&store, args.peer.as_deref())?;
     let timeout = Duration::from_secs(args.timeout);
-    let mut client = Client::new(args.peer, ctx.settings.http_token.clone(), timeout)
-        .map_err(|err| CommandError::failed(format!("no event loop: {err}")))?;
-    let mut round = Round::begin(ctx, store, &mut client)?;
-    client = round.pull(client)?;
-    round.push(&mut client)?;
-    round.report(args.json)
-}
-
-/// One exchange with one peer.
-struct Round<'a> {
-    ctx: &'a Ctx,
-    store: Store,
-    hello: Hello,
-    start: Start,
-    cursor: Cursor,
-    /// Our log up to here is known to be there.
-    pushed: IngestSeq,
-    /// Pieces of our log, behind `pushed`, that came from this very peer.
-    theirs: Vec<(IngestSeq, IngestSeq)>,
-    /// Each side leaves out what the other typed itself. Not before a first exchange is complete:
-    /// until then either of us may be a device that lost its database and needs just that.
-    spares_own: bool,
-    done: Done,
-    progress: Progress,
-    began: Instant,
-}
-
-#[derive(Default)]
-struct Done {
-    received: u64,
-    pulled: u64,
-    unreadable: u64,
-    sent: u64,
-    accepted: u64,
-    unsendable: u64,
-}
-
-impl<'a> Round<'a> {
-    fn begin(
-        ctx: &'a Ctx,
-        mut store: Store,
-        client: &mut Client,
-    ) -> Result<Round<'a>, CommandError> {
-        let mut hello = client.hello()?;
-        if hello.log_id == store.identity().log_id {
-            return Err(CommandError::usage(
-                "that is this very database: there is nothing to exchange",
-            ));
-        }
-        let decide = |store: &Store, hello: &Hello| -> Result<_, StoreError> {
-            let peer = store.peer(&hello.device_id)?;
-            let known = peer.as_ref().map(|peer| peer.cursor);
-            Ok((Start::decide(known, hello.log_id, hello.head), peer))
+    let mut out = Output::new();
+    let mut failed = None;
+    for addr in &addrs {
+        let (exchange, back) = Exchange::run(ctx, store, addr, timeout, Manner::default())?;
+        store = back;
+        let told = match exchange {
+            Ok(exchange) if args.json => out.line(exchange.json(&store)?),
+            Ok(exchange) => {
+                exchange.tell(ctx, &store)?;
+                Ok(())
+            }
+            Err(err) if addrs.len() == 1 || err.is_cancelled() => return Err(err),
+            // One device that can't be reached is no reason to leave out the others.
+            Err(err) => {
+                crate::error::complain(&err);
+                failed = Some(());
+                Ok(())
+            }
         };
-        let ((mut start, mut from), mut peer) = decide(&store, &hello)?;
-        if start == Start::OlderCopy {
-            // Or another sync of ours has pushed since it told its head: then it has more now.
-            hello = client.hello()?;
-            ((start, from), peer) = decide(&store, &hello)?;
+        told?;
+    }
+    out.finish()?;
+    match failed {
+        Some(()) => Err(CommandError::failed("not every device could be reached")),
+        None => Ok(()),
+    }
+}
+
+/// Where to go: what was given, or everything that is known.
+fn addresses(store: &Store, peer: Option<&str>) -> Result<Vec<PeerAddr>, CommandError> {
+    let met = store.peer_addrs()?;
+    let Some(peer) = peer else {
+        let addrs: Vec<PeerAddr> = met.iter().filter_map(|met| met.addr.parse().ok()).collect();
+        return match addrs.is_empty() {
+            false => Ok(addrs),
+            true => Err(CommandError::usage("no other device was met yet")
+                .hint("name one: `rr sync ssh:HOST`, with rr installed there")),
+        };
+    };
+    if peer.contains(':') {
+        let addr = peer.parse().map_err(CommandError::usage)?;
+        return Ok(vec![addr]);
+    }
+    met.iter()
+        .find(|met| met.name == peer || met.device_id == peer)
+        .and_then(|met| met.addr.parse().ok())
+        .map(|addr| vec![addr])
+        .ok_or_else(|| {
+            let known: Vec<&str> = met.iter().map(|met| met.name.as_str()).collect();
+            let told = CommandError::usage(format!("no device called `{peer}` was met yet"));
+            match known.is_empty() {
+                true => told.hint(format!("`rr sync ssh:{peer}` meets it through ssh")),
+                false => told.hint(format!(
+                    "known are {}; `rr sync ssh:{peer}` meets a new one through ssh",
+                    known.join(", ")
+                )),
+            }
+        })
+}
+
+/// What was exchanged with one device.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    peer: Hello,
+    path: &'static str,
+    report: Report,
+}
+
+impl Exchange {
+    /// Meets the device at `addr` and exchanges everything. The log comes back whatever happens,
+    /// unless its own thread breaks.
+    pub(crate) fn run(
+        ctx: &Ctx,
+        store: Store,
+        addr: &PeerAddr,
+        timeout: Duration,
+        manner: Manner,
+    ) -> Result<(Result<Exchange, CommandError>, Store), CommandError> {
+        let (met, mut store) = Exchange::once(ctx, store, addr, timeout, manner)?;
+        let mut met = met;
+        if let Err((_, Some(SessionError::WasCopy))) = &met {
+            ctx.note(
+                "the other device has a copy of this database: this one counts as a new device from now on",
+            );
+            (met, store) = Exchange::once(ctx, store, addr, timeout, manner)?;
         }
-        // Each side leaves out what the other typed itself: not if they can't be told apart.
-        let same_id = hello.device_id == store.identity().device_id;
-        if same_id {
-            ctx.note(format_args!(
-                "both devices call themselves `{}`: remove `device_id` from the configuration of one",
-                hello.device_id
-            ));
-        }
-        let name = display_name(&hello);
-        match start {
-            Start::NewLog => ctx.note(format_args!(
-                "{name} has a new database: reading it from the start"
-            )),
-            Start::OlderCopy => ctx.note(format_args!(
-                "{name} has an older copy of its database: reading it from the start"
-            )),
-            Start::First | Start::Resume => {}
-        }
-        if start != Start::Resume {
-            store.write(|writer| writer.reset_cursor(&hello.device_id, hello.log_id, now()))?;
-        }
-        let resumes = start == Start::Resume;
-        Ok(Round {
-            ctx,
-            start,
-            cursor: Cursor {
-                log_id: hello.log_id,
-                seq: from,
+        let exchange = match met {
+            Ok((peer, report)) => {
+                store.note_exchange(&peer.device_id, &noted(addr, &peer, &report))?;
+                Ok(Exchange {
+                    peer,
+                    path: addr.path(),
+                    report,
+                })
+            }
+            Err((err, _)) => {
+                store.note_failure(&addr.to_string(), &err.message(), now())?;
+                Err(err)
+            }
+        };
+        Ok((exchange, store))
+    }
+
+    fn once(
+        ctx: &Ctx,
+        store: Store,
+        addr: &PeerAddr,
+        timeout: Duration,
+        manner: Manner,
+    ) -> Result<(Met, Store), CommandError> {
+        let (host, thread) = LogThread::start(ctx, store, manner, |_| {})?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|err| CommandError::failed(format!("no event loop: {err}")))?;
+        let met = runtime.block_on(meet(ctx, &host, addr, timeout));
+        // An ssh that hangs may not hold back the end.
+        runtime.shutdown_background();
+        drop(host);
+        let mut store = thread.finish()?;
+        store.reload_identity()?;
+        Ok((met, store))
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self, store: &Store) -> Result<Value, CommandError> {
+        let report = &self.report;
+        Ok(json!({
+            "peer": {"device_id": self.peer.device_id, "name": self.peer.device_name},
+            "path": self.path,
+            "start": match report.start {
+                Start::First => "first",
+                Start::Resume => "resume",
+                Start::NewLog => "new_log",
+                Start::OlderCopy => "older_copy",
             },
-            pushed: peer
-                .as_ref()
-                .filter(|_| resumes)
-                .map_or(IngestSeq::ZERO, |peer| peer.pushed),
-            theirs: Vec::new(),
-            spares_own: resumes && !same_id && peer.is_some_and(|peer| peer.complete),
-            done: Done::default(),
-            progress: Progress::new(ctx.quiet),
-            began: Instant::now(),
-            store,
-            hello,
-        })
+            "received": report.received,
+            "pulled": report.inserted,
+            "unreadable": report.unreadable,
+            "sent": report.sent,
+            "pushed": report.accepted,
+            "unsendable": report.unsendable,
+            "reconciled": report.reconciled,
+            "mended": report.mended,
+            "identical": report.compared.map(|compared| compared.identical()),
+            "behind": {"ours": report.ahead, "theirs": report.behind},
+            "entries": store.count()?,
+        }))
     }
 
-    /// Reads the peer's log up to its head. A thread of its own fetches the next page while this
-    /// one is stored; it gives the client back at the end.
-    fn pull(&mut self, mut client: Client) -> Result<Client, CommandError> {
-        let (ask, asked) = mpsc::channel::<(IngestSeq, usize)>();
-        let (answer, answers) = mpsc::sync_channel::<Result<Page, ClientError>>(1);
-        let have = match self.spares_own {
-            true => Some((
-                self.store.identity().device_id.clone(),
-                self.store.own_seq()?,
-            )),
-            false => None,
-        };
-        std::thread::scope(|scope| {
-            let fetcher = scope.spawn(move || {
-                for (after, limit) in asked {
-                    let page = client.page(after, limit, have.as_ref());
-                    if answer.send(page).is_err() {
-                        break;
-                    }
-                }
-                client
-            });
-            let pulled = self.run_pull(ask, &answers);
-            // Lets a fetcher go that still wants to hand over a page.
-            drop(answers);
-            let client = fetcher.join().map_err(|_| {
-                CommandError::failed("the fetching thread ended early; this is a bug")
-            });
-            pulled?;
-            client
-        })
-    }
-
-    fn run_pull(
-        &mut self,
-        ask: mpsc::Sender<(IngestSeq, usize)>,
-        answers: &mpsc::Receiver<Result<Page, ClientError>>,
-    ) -> Result<(), CommandError> {
-        let gone = || CommandError::failed("the fetching thread ended early; this is a bug");
-        let (mut pull, first) = Pull::begin(
-            self.cursor.log_id,
-            self.cursor.seq,
-            self.hello.head,
-            BATCH_ENTRIES_DEFAULT,
-        );
-        let mut effects = VecDeque::from([first]);
-        loop {
-            let input = match effects.pop_front() {
-                Some(Effect::Fetch { after, limit }) => {
-                    ask.send((after, limit)).map_err(|_| gone())?;
-                    continue;
-                }
-                Some(Effect::Store { entries, cursor }) => {
-                    self.commit(&entries, cursor)?;
-                    Input::Stored
-                }
-                Some(Effect::Done) => return Ok(()),
-                None => {
-                    let page = answers.recv().map_err(|_| gone())??;
-                    self.done.unreadable += page.unreadable as u64;
-                    Input::Page(page)
-                }
-            };
-            effects.extend(pull.handle(input).map_err(|err| self.distrust(err))?);
-        }
-    }
-
-    fn distrust(&self, err: PullError) -> CommandError {
-        let name = display_name(&self.hello);
-        let told = CommandError::failed(format!("the exchange with {name} ended early: {err}"));
-        match err {
-            PullError::LogChanged => told.hint("run `rr sync` again"),
-            _ => told
-                .hint("what came before is kept; is it another version of rr, or not rr at all?"),
-        }
-    }
-
-    /// Entries, cursor, and what is known to be there, in one transaction.
-    fn commit(&mut self, entries: &[Entry], cursor: Cursor) -> Result<(), CommandError> {
-        let (peer, pushed) = (&self.hello.device_id, self.pushed);
-        let count = self.store.write(|writer| -> Result<_, StoreError> {
-            let count = writer.insert_all(entries)?;
-            // Under the write lock, all between the two heads came from this peer.
-            let pushed = if pushed == count.heads.0 {
-                count.heads.1
-            } else {
-                pushed
-            };
-            writer.set_cursor(peer, Some(peer), cursor, pushed, now())?;
-            Ok(count)
-        })?;
-        let (before, after) = count.heads;
-        if self.pushed == before {
-            self.pushed = after;
-        } else if before < after {
-            self.theirs.push((before, after));
-        }
-        self.cursor = cursor;
-        self.done.received += entries.len() as u64;
-        self.done.pulled += count.inserted;
-        let (done, head, began) = (&self.done, self.hello.head.get(), self.began);
-        self.progress.update(|| {
-            let percent = 100 * u128::from(cursor.seq.get()) / u128::from(head.max(1));
-            let rate = done.received as f64 / began.elapsed().as_secs_f64().max(0.001);
-            format!(
-                "receiving {} entries, {}%, {rate:.0}/s",
-                grouped(done.received),
-                percent.min(100)
-            )
-        });
-        Ok(())
-    }
-
-    /// Sends what the peer does not have of our log, piece by piece.
-    fn push(&mut self, client: &mut Client) -> Result<(), CommandError> {
-        let head = self.store.head()?;
-        for (from, until) in std::mem::take(&mut self.theirs) {
-            self.push_until(client, from)?;
-            self.pushed = self.pushed.max(until);
-        }
-        self.push_until(client, head)?;
-        self.remember_pushed()?;
-        let peer = &self.hello.device_id;
-        self.store.write(|writer| writer.complete_exchange(peer))?;
-        Ok(())
-    }
-
-    fn push_until(&mut self, client: &mut Client, until: IngestSeq) -> Result<(), CommandError> {
-        let have = self.spares_own.then(|| Have {
-            device_id: self.hello.device_id.clone(),
-            through: self.hello.device_seq,
-        });
-        while self.pushed < until {
-            let batch = self.store.read_between(
-                self.pushed,
-                until,
-                BATCH_ENTRIES_DEFAULT,
-                have.as_ref(),
-            )?;
-            let Some(last) = batch.last else { break };
-            let mut entries = batch.entries;
-            let all = entries.len();
-            // Every peer refuses what is beyond the protocol's limits, and the rest of the batch
-            // with it. Whatever else one refuses ends the exchange: it may be the peer's fault.
-            entries.retain(|entry| entry.validate().is_ok());
-            self.done.unsendable += (all - entries.len()) as u64;
-            if !entries.is_empty() {
-                let answer = client.push(&entries)?;
-                self.done.sent += entries.len() as u64;
-                self.done.accepted += answer.inserted;
-                self.skip_own(answer, entries.len());
-            }
-            self.pushed = last;
-            if all > 0 {
-                self.remember_pushed()?;
-            }
-            let sent = self.done.sent;
-            self.progress
-                .update(|| format!("sending {} entries", grouped(sent)));
-        }
-        Ok(())
-    }
-
-    /// What we have just sent stands at the end of the peer's log now: no need to read it back,
-    /// provided that everything before it is read.
-    fn skip_own(&mut self, answer: Pushed, sent: usize) {
-        // Two positions an entry at most: one for replacing, one for trying to insert.
-        if let Some((before, after)) = answer.stored_as
-            && before == self.cursor.seq.get()
-            && after.saturating_sub(before) <= 2 * sent as u64
-            && let Some(after) = IngestSeq::new(after)
-        {
-            self.cursor.seq = self.cursor.seq.max(after);
-        }
-    }
-
-    fn remember_pushed(&mut self) -> Result<(), CommandError> {
-        let (peer, cursor, pushed) = (&self.hello.device_id, self.cursor, self.pushed);
-        self.store
-            .write(|writer| writer.set_cursor(peer, Some(peer), cursor, pushed, now()))?;
-        Ok(())
-    }
-
-    fn report(self, as_json: bool) -> Result<(), CommandError> {
-        drop(self.progress);
-        let (done, name) = (&self.done, display_name(&self.hello));
-        if done.unreadable > 0 {
-            self.ctx.note(format_args!(
+    /// For people.
+    pub(crate) fn tell(&self, ctx: &Ctx, store: &Store) -> Result<(), CommandError> {
+        let (report, name) = (&self.report, display_name(&self.peer));
+        if report.unreadable > 0 {
+            ctx.note(format_args!(
                 "{} entries of {name} can't be read by this version and were left out",
-                done.unreadable
+                grouped(report.unreadable)
             ));
         }
-        if done.unsendable > 0 {
-            self.ctx.note(format_args!(
+        if report.unsendable > 0 {
+            ctx.note(format_args!(
                 "{} entries here are beyond the limits of the exchange and stay here alone",
-                done.unsendable
+                grouped(report.unsendable)
             ));
         }
-        if as_json {
-            let mut out = Output::new();
-            out.line(json!({
-                "peer": {"device_id": self.hello.device_id, "name": self.hello.device_name},
-                "start": match self.start {
-                    Start::First => "first",
-                    Start::Resume => "resume",
-                    Start::NewLog => "new_log",
-                    Start::OlderCopy => "older_copy",
-                },
-                "received": done.received,
-                "pulled": done.pulled,
-                "unreadable": done.unreadable,
-                "sent": done.sent,
-                "pushed": done.accepted,
-                "unsendable": done.unsendable,
-                "entries": self.store.count()?,
-            }))?;
-            return out.finish();
+        if report.mended > 0 {
+            ctx.note(format_args!(
+                "{} damaged entries here were replaced by those of {name}",
+                grouped(report.mended)
+            ));
         }
-        self.ctx.note(format_args!(
-            "{name}: {} new here, {} new there; {} entries here now",
-            grouped(done.pulled),
-            grouped(done.accepted),
-            grouped(self.store.count()?),
+        let identical = report.compared.is_some_and(|compared| compared.identical());
+        let how = match identical {
+            true => "identical".to_owned(),
+            false if report.declined => {
+                format!("{name} is receiving from another device, try again later")
+            }
+            false => format!(
+                "not identical yet: {} missing here, {} there",
+                grouped(report.behind),
+                grouped(report.ahead)
+            ),
+        };
+        ctx.note(format_args!(
+            "{name}: {} new here, {} new there; {how}; {} entries here now",
+            grouped(report.inserted),
+            grouped(report.accepted),
+            grouped(store.count()?),
         ));
         Ok(())
+    }
+
+    /// Whether both are known to hold the same.
+    pub(crate) fn is_identical(&self) -> bool {
+        let compared = self.report.compared;
+        compared.is_some_and(|compared| compared.identical())
+    }
+
+    /// What was done.
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+/// Whom we met and what was done, or why not.
+type Met = Result<(Hello, Report), (CommandError, Option<SessionError>)>;
+
+async fn meet(ctx: &Ctx, host: &Host, addr: &PeerAddr, timeout: Duration) -> Met {
+    let token = ctx.settings.http_token.as_deref();
+    let mut stream = peer::open(addr, token, timeout)
+        .await
+        .map_err(|err| (err, None))?;
+    let (tell, told) = unbounded_channel();
+    let mut watcher = Watcher::new(ctx, addr);
+    let ended = {
+        let exchange = session::run(&mut stream, Role::Asker, host, told, |session, event| {
+            watcher.see(session, event);
+        });
+        let mut exchange = std::pin::pin!(exchange);
+        let interrupted = interrupted();
+        tokio::select! {
+            ended = exchange.as_mut() => ended,
+            () = interrupted => {
+                let _ = tell.send(Control::Stop);
+                exchange.await
+            }
+        }
+    };
+    watcher.progress.clear();
+    match (ended, watcher.met) {
+        (Ok(()), Some(peer)) => Ok((peer, watcher.report)),
+        (Ok(()), None) => Err((
+            CommandError::failed("the exchange ended at once; this is a bug"),
+            None,
+        )),
+        (Err(err), met) => {
+            let told = match &err {
+                SessionError::Broken(_) if met.is_none() => stream.post_mortem(addr).await,
+                _ => None,
+            };
+            let name = met.as_ref().map_or_else(|| addr.to_string(), display_name);
+            let told = told.unwrap_or_else(|| explain(&err, &name));
+            Err((told, Some(err)))
+        }
+    }
+}
+
+async fn interrupted() {
+    match signal(SignalKind::interrupt()) {
+        Ok(mut interrupt) => {
+            interrupt.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Shows what a session does.
+struct Watcher<'a> {
+    ctx: &'a Ctx,
+    addr: &'a PeerAddr,
+    progress: Progress,
+    began: Instant,
+    met: Option<Hello>,
+    report: Report,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(ctx: &'a Ctx, addr: &'a PeerAddr) -> Watcher<'a> {
+        Watcher {
+            ctx,
+            addr,
+            progress: Progress::new(ctx.quiet),
+            began: Instant::now(),
+            met: None,
+            report: Report::default(),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.met
+            .as_ref()
+            .map_or_else(|| self.addr.to_string(), display_name)
+    }
+
+    fn see(&mut self, session: &Session, event: Event) {
+        match event {
+            Event::Met(hello) => self.met = Some(hello),
+            Event::Moved => self.show(session),
+            Event::Round(report) => self.report = report,
+            other => {
+                self.progress.clear();
+                self.say(&other);
+            }
+        }
+    }
+
+    fn say(&self, event: &Event) {
+        let (ctx, name) = (self.ctx, self.name());
+        match event {
+            Event::Started(Start::NewLog) => {
+                ctx.note(format_args!("{name} has a new database: reading it from the start"));
+            }
+            Event::Started(Start::OlderCopy) => ctx.note(format_args!(
+                "{name} has an older copy of its database: comparing from the start"
+            )),
+            Event::SameDeviceId => ctx.note(format_args!(
+                "both devices call themselves `{}`: remove `device_id` from the configuration of one",
+                self.met.as_ref().map_or("", |hello| &hello.device_id)
+            )),
+            Event::Reconciling { origins } if ctx.verbose => ctx.note(format_args!(
+                "looking for what differs, entry by entry, in {origins} device{}",
+                if *origins == 1 { "" } else { "s" }
+            )),
+            Event::Damaged { origins } => ctx.note(format_args!(
+                "the disk changed or lost entries here of {}; mending them from {name}",
+                origins.join(", ")
+            )),
+            _ => {}
+        }
+    }
+
+    fn show(&mut self, session: &Session) {
+        let report = session.report();
+        let (received, sent) = (report.received, report.sent);
+        let (expected, began) = (session.expected().max(received), self.began);
+        self.progress.update(|| {
+            let rate = (received + sent) as f64 / began.elapsed().as_secs_f64().max(0.001);
+            if received > 0 && sent == 0 {
+                format!(
+                    "received {} of {} entries, {rate:.0}/s",
+                    grouped(received),
+                    grouped(expected)
+                )
+            } else {
+                format!(
+                    "received {}, sent {} entries, {rate:.0}/s",
+                    grouped(received),
+                    grouped(sent)
+                )
+            }
+        });
     }
 }
 
 /// What a person calls the peer; its texts come from outside.
-fn display_name(hello: &Hello) -> String {
+pub(crate) fn display_name(hello: &Hello) -> String {
     let name = match hello.device_name.as_str() {
         "" => &hello.device_id,
         name => name,
@@ -392,30 +400,27 @@ fn display_name(hello: &Hello) -> String {
     shown.chars().take(60).collect()
 }
 
-impl From<ClientError> for CommandError {
-    fn from(err: ClientError) -> Self {
-        // It may hold what the peer said.
-        let message = visible(err.to_string().as_str().into(), Breaks::Mark);
-        let hint = match &err {
-            ClientError::Unreachable { .. } => {
-                "does `rr serve --http` run there, and is the port right?"
-            }
-            ClientError::TimedOut { .. } => {
-                "is the machine asleep, or the network slow? --timeout waits longer"
-            }
-            ClientError::Broken { .. } => {
-                "what came before is kept; run it again to go on from there"
-            }
-            ClientError::Unauthorized { .. } => {
-                "set `http_token` (or RUSTORY_HTTP_TOKEN) to the one of the other device"
-            }
-            ClientError::NotRustory { .. } => {
-                "is that the port of `rr serve --http`, of the same version?"
-            }
-            ClientError::Refused { status: 503, .. } => "it is busy; try again in a moment",
-            ClientError::TooLarge { .. } => "is it another version of rr?",
-            ClientError::Refused { .. } => return CommandError::failed(message),
-        };
-        CommandError::failed(message).hint(hint)
+fn explain(err: &SessionError, name: &str) -> CommandError {
+    let text = visible(err.to_string().as_str().into(), Breaks::Mark);
+    let told = CommandError::failed(format!("{name}: {text}"));
+    match err {
+        SessionError::Stopped => CommandError::cancelled(),
+        SessionError::Itself => CommandError::usage(&text),
+        SessionError::Broken(_) | SessionError::Silent => {
+            told.hint("what came before is kept; run it again to go on from there")
+        }
+        SessionError::Fault(_) => {
+            told.hint("what came before is kept; is it another version of rr, or not rr at all?")
+        }
+        SessionError::Refused(close) if close.reason == Reason::LOG => {
+            told.hint("nothing is lost; try again once that device can use its database")
+        }
+        SessionError::OtherProtocol { .. } => told.hint("install the newer rr on both devices"),
+        SessionError::OtherUser { .. } => told
+            .hint("if both are yours, give both the same `user_id` in the configuration, or none"),
+        SessionError::Log(_) => {
+            told.hint("what came before is kept; run it again once that is mended")
+        }
+        SessionError::Refused(_) | SessionError::WasCopy => told,
     }
 }

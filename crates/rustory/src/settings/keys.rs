@@ -68,40 +68,52 @@ pub(crate) const KEYS: &[Key] = &[
         name: "http_token",
         set: |s, v| v.label().map(|token| s.http_token = Some(token)),
     },
-    // Of parts that are still to come: checked, so that a file can be written once.
+    Key {
+        name: "trackers",
+        set: |s, v| v.texts().map(|list| s.trackers = list),
+    },
+    Key {
+        name: "relays",
+        set: |s, v| v.texts().map(|list| s.relays = list),
+    },
+    Key {
+        name: "listen",
+        set: |s, v| v.texts().map(|list| s.listen = list),
+    },
+    Key {
+        name: "swarm_key_path",
+        set: |s, v| v.path().map(|path| s.swarm_key_path = path),
+    },
+    Key {
+        name: "identity_key_path",
+        set: |s, v| v.path().map(|path| s.identity_key_path = path),
+    },
+    Key {
+        name: "sync_interval",
+        set: sync_interval,
+    },
+    Key {
+        name: "mdns",
+        set: |s, v| v.flag().map(|flag| s.mdns = flag),
+    },
+    // Of a part that is still to come: checked, so that a file can be written once.
     Key {
         name: "record_secrets",
         set: |_, v| v.flag().map(drop),
     },
-    Key {
-        name: "trackers",
-        set: |_, v| v.list().map(drop),
-    },
-    Key {
-        name: "relays",
-        set: |_, v| v.list().map(drop),
-    },
-    Key {
-        name: "listen",
-        set: |_, v| v.list().map(drop),
-    },
-    Key {
-        name: "swarm_key_path",
-        set: |_, v| v.path().map(drop),
-    },
-    Key {
-        name: "identity_key_path",
-        set: |_, v| v.path().map(drop),
-    },
-    Key {
-        name: "sync_interval",
-        set: |_, v| v.duration().map(drop),
-    },
-    Key {
-        name: "mdns",
-        set: |_, v| v.flag().map(drop),
-    },
 ];
+
+/// Less would keep everybody's network busy with nothing.
+const SYNC_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+fn sync_interval(settings: &mut Settings, value: Value<'_>) -> Set {
+    let interval = value.duration()?;
+    if interval < SYNC_INTERVAL_MIN {
+        return Err("expected at least one second, such as `30s`".to_owned());
+    }
+    settings.sync_interval = interval;
+    Ok(())
+}
 
 /// More would not fit the finder's memory.
 const SEARCH_LIMIT_MAX: usize = 10_000_000;
@@ -199,6 +211,10 @@ impl<'a> Value<'a> {
             Value::Env(text) => Ok(text.lines().filter(|line| !line.is_empty()).collect()),
             _ => Err("expected a list of texts such as `[\"a\", \"b\"]`".to_owned()),
         }
+    }
+
+    fn texts(self) -> Result<Vec<String>, String> {
+        Ok(self.list()?.into_iter().map(str::to_owned).collect())
     }
 
     fn duration(&self) -> Result<Duration, String> {

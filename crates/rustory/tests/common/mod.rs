@@ -144,3 +144,40 @@ pub(crate) fn root_for(what: &str) -> bool {
     }
     root
 }
+
+/// So many different commands.
+pub(crate) fn numbered(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n:06}")).collect()
+}
+
+/// A small file system of its own, gone at the end.
+pub(crate) struct Disk<'a>(&'a Path);
+
+impl Disk<'_> {
+    pub(crate) fn mount<'a>(at: &'a Path, size: &str) -> Disk<'a> {
+        fs::create_dir_all(at).unwrap();
+        let options = format!("size={size},mode=0700");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(at)
+            .status();
+        assert!(mounted.unwrap().success());
+        Disk(at)
+    }
+
+    /// Makes it larger.
+    pub(crate) fn grow(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        let grown = Command::new("mount")
+            .args(["-o", &options])
+            .arg(self.0)
+            .status();
+        assert!(grown.unwrap().success());
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}

@@ -1,0 +1,100 @@
+//! This device as its sessions see it: who it is, and its log on a thread of its own.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use rustory_core::sync::session::Local;
+use rustory_net::session::{Host, LeaseLink, LogLink, work};
+use rustory_store::Store;
+
+use crate::ctx::Ctx;
+use crate::error::CommandError;
+
+/// How a device takes part in sessions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Stay connected and exchange what is newly typed.
+    pub(crate) stays: bool,
+    /// Compare entry by entry, from the rows.
+    pub(crate) verifies: bool,
+}
+
+/// A log at work on its thread.
+#[derive(Debug)]
+pub(crate) struct LogThread {
+    thread: JoinHandle<Store>,
+}
+
+impl LogThread {
+    /// Hands a log to a thread that does what sessions ask of it, `before` each of which it may do
+    /// something else.
+    pub(crate) fn start(
+        ctx: &Ctx,
+        mut store: Store,
+        manner: Manner,
+        before: impl FnMut(&mut Store) + Send + 'static,
+    ) -> Result<(Host, LogThread), CommandError> {
+        let local = local(ctx, &store, manner);
+        let (log, mut jobs) = LogLink::new();
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || {
+                work(&mut store, &mut jobs, before);
+                store
+            })
+            .map_err(|err| CommandError::failed(format!("no thread for the database: {err}")))?;
+        let host = Host {
+            local,
+            log,
+            lease: LeaseLink::default(),
+        };
+        Ok((host, LogThread { thread }))
+    }
+
+    /// Waits until everything that sessions handed over is done, once all of their links are
+    /// dropped, and gives the log back.
+    pub(crate) fn finish(self) -> Result<Store, CommandError> {
+        let gone = |_| CommandError::failed("the database's thread ended early; this is a bug");
+        self.thread.join().map_err(gone)
+    }
+}
+
+/// Who this device says it is.
+pub(crate) fn local(ctx: &Ctx, store: &Store, manner: Manner) -> Local {
+    let settings = &ctx.settings;
+    let identity = store.identity();
+    Local {
+        device_id: identity.device_id.clone(),
+        device_name: settings.device_name.clone(),
+        user_id: settings
+            .origins
+            .contains_key("user_id")
+            .then(|| settings.user_id.clone()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        log_id: identity.log_id,
+        place: place(store.path()),
+        stays: manner.stays,
+        verifies: manner.verifies,
+    }
+}
+
+/// This machine's own name for itself, which a copied home directory does not bring along. `None`
+/// where there is none.
+pub(crate) fn machine() -> Option<[u8; 16]> {
+    let read = |path| std::fs::read_to_string(path).ok();
+    let id = read("/etc/machine-id").or_else(|| read("/var/lib/dbus/machine-id"))?;
+    let id = id.trim();
+    if id.is_empty() || id == "uninitialized" {
+        return None;
+    }
+    // It identifies the machine elsewhere too, and is not to be told to anybody.
+    Some(xxhash_rust::xxh3::xxh3_128(format!("rustory {id}").as_bytes()).to_be_bytes())
+}
+
+/// Tells two copies of one database apart: on which machine and in which file it is.
+fn place(db: &Path) -> u64 {
+    let file = std::fs::metadata(db).map_or((0, 0), |meta| (meta.dev(), meta.ino()));
+    let bytes = format!("{:?} {file:?}", machine());
+    xxhash_rust::xxh3::xxh3_64(bytes.as_bytes())
+}
