@@ -196,3 +196,31 @@ async fn a_peer_that_opens_stream_upon_stream_is_cut_off_and_others_are_not() {
     drop(held);
     assert_eq!(b.talk(a.id()).await, Path::Lan);
 }
+
+/// Needs a network with multicast, which build machines often lack.
+#[tokio::test]
+#[ignore = "needs multicast"]
+async fn devices_on_one_network_find_each_other_by_mdns() {
+    let key = key();
+    let start = |name: &str| {
+        let mut config = config(key, name);
+        config.mdns = true;
+        config.listen = vec![listen_addr("0.0.0.0:0").unwrap()];
+        Device::start(config)
+    };
+    let (a, mut b) = (start("a"), start("b"));
+    let (addrs, device) = b.until_found(a.id()).await;
+    assert!(!addrs.is_empty());
+    assert_eq!(device, None);
+    assert_eq!(b.talk(a.id()).await, Path::Lan);
+}
+
+#[tokio::test]
+async fn a_device_that_listens_everywhere_names_its_addresses() {
+    let mut of_a = config(key(), "a");
+    of_a.listen = vec![listen_addr("0.0.0.0:0").unwrap()];
+    let a = Device::start(of_a);
+    let addrs = a.addrs().await;
+    let everywhere = |addr: &rustory_net::p2p::Multiaddr| addr.to_string().contains("/0.0.0.0/");
+    assert!(!addrs.iter().any(everywhere), "{addrs:?}");
+}

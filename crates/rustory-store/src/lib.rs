@@ -32,6 +32,5 @@ pub use open::{Access, Identity, Moved, Opening, Store, random};
 pub use peers::{Comparison, Exchange, Failure, PeerPath, PeerPathError, PeerSeen, PeerState};
 pub use read::{Batch, ExitFilter, Filter, Have};
 pub use scan::{LastOfDevice, Scan, ScanRow, Within};
-pub use sync::Delivery;
 pub use verify::{VerifiedOrigin, VerifyReport};
 pub use write::{Appended, Inserted, Writer};

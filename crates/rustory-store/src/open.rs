@@ -145,6 +145,17 @@ impl Store {
         Ok(self.identity.clone())
     }
 
+    /// Looks again which log this is: another process may have given it a new identity.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn reload_identity(&mut self) -> Result<(), StoreError> {
+        if let Some(stored) = read_identity(&self.conn).map_err(|err| self.err(err))? {
+            self.identity = stored;
+        }
+        Ok(())
+    }
+
     /// Which log this is, and whose.
     #[must_use]
     pub fn identity(&self) -> &Identity {

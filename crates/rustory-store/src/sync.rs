@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use rustory_core::sync::{
-    Claim, Compared, Have, HaveWhat, Item, ItemSet, Items, Known, Log, LogFailure, LogIdentity,
-    Origin, Piece, Stored, Summary,
+    Batched, Claim, Compared, Have, HaveWhat, Item, ItemSet, Items, Known, Log, LogFailure,
+    LogIdentity, Origin, Piece, Stored, Summary,
 };
 use rustory_core::{Cursor, Entry, EntryId, IngestSeq, LogId, Tally, Timestamp};
 
@@ -19,17 +19,6 @@ use crate::peers::read_cursor;
 use crate::read::{COLUMNS, FROM_ANY, exact, head};
 use crate::tally::{self, Counted, blob, walk};
 use crate::write::Writer;
-
-/// What one peer sent, on its way into the log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
-    /// Who sent it: its device id.
-    pub peer: String,
-    /// What came.
-    pub entries: Vec<Entry>,
-    /// What it covers of the peer's log.
-    pub claim: Option<Claim>,
-}
 
 impl Store {
     /// Head, tallies and what is there of each origin, in one snapshot: a few rows, however long
@@ -54,24 +43,6 @@ impl Store {
             })
         });
         Ok(peers.collect())
-    }
-
-    /// Stores what several peers sent in one transaction, which costs one commit. One answer for
-    /// each, in their order.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then nothing of any of them is stored.
-    pub fn store_many(&mut self, deliveries: &[Delivery]) -> Result<Vec<Stored>, StoreError> {
-        let is_empty = |d: &Delivery| d.entries.is_empty() && d.claim.is_none();
-        if deliveries.iter().all(is_empty) {
-            return Ok(vec![Stored::default(); deliveries.len()]);
-        }
-        self.write(|writer| {
-            deliveries
-                .iter()
-                .map(|d| writer.deliver(&d.peer, &d.entries, d.claim))
-                .collect()
-        })
     }
 
     /// The rows of these origins, or of all, read and hashed afresh. 40 bytes an entry.
@@ -111,6 +82,15 @@ impl Log for Store {
 
     fn known(&mut self) -> Result<Vec<Known>, StoreError> {
         Store::known(self)
+    }
+
+    fn store_many(&mut self, batches: &[Batched]) -> Result<Vec<Stored>, StoreError> {
+        self.write(|writer| {
+            batches
+                .iter()
+                .map(|batch| writer.deliver(&batch.peer, &batch.entries, batch.claim))
+                .collect()
+        })
     }
 
     fn read(

@@ -61,8 +61,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         settings: Settings::load(cli.db_path),
         quiet: cli.quiet,
         verbose: cli.verbose,
+        keeps_the_screen: cli.command.keeps_the_screen(),
     };
-    if !ctx.quiet && !cli.command.keeps_the_screen() {
+    if !ctx.quiet && !ctx.keeps_the_screen {
         for problem in &ctx.settings.problems {
             crate::ui::warn(problem);
         }

@@ -66,7 +66,8 @@ fn warn_if_exposed(path: &Path) {
 
 impl From<KeyFileError> for CommandError {
     fn from(err: KeyFileError) -> Self {
-        let source = std::error::Error::source(&err).map_or(String::new(), |err| format!(": {err}"));
+        let source =
+            std::error::Error::source(&err).map_or(String::new(), |err| format!(": {err}"));
         CommandError::failed(format!("{err}{source}"))
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustory_net::http::{self, ClientError, Url, UrlError};
+use rustory_store::PeerPath;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -25,10 +26,10 @@ pub(crate) enum PeerAddr {
 
 impl PeerAddr {
     /// What kind of way it is, as `rr status` says it.
-    pub(crate) fn path(&self) -> &'static str {
+    pub(crate) fn path(&self) -> PeerPath {
         match self {
-            PeerAddr::Http(_) => "http",
-            PeerAddr::Ssh(_) => "ssh",
+            PeerAddr::Http(_) => PeerPath::Http,
+            PeerAddr::Ssh(_) => PeerPath::Ssh,
         }
     }
 }

@@ -49,6 +49,18 @@ fn ago(text: &str, now: &Zoned) -> Option<jiff::Timestamp> {
     Some(now.checked_sub(span.abs()).ok()?.timestamp())
 }
 
+/// How long ago, in the largest unit that fits: `now`, `40s ago`, `5m ago`, `3h ago`, `9d ago`.
+pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
+    let secs = now.as_micros().saturating_sub(at.as_micros()) / 1_000_000;
+    match secs {
+        ..5 => "now".to_owned(),
+        5..60 => format!("{secs}s ago"),
+        60..3_600 => format!("{}m ago", secs / 60),
+        3_600..86_400 => format!("{}h ago", secs / 3_600),
+        _ => format!("{}d ago", secs / 86_400),
+    }
+}
+
 /// `2026-11-23 10:32:18` in local time; blanks of the same width when the time is not known.
 pub(crate) fn local(at: Timestamp, zone: &TimeZone) -> String {
     if at.is_unknown() {

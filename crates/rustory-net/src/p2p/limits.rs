@@ -114,6 +114,13 @@ pub const HUB_BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest wait before a hub is dialled again. One that returns sees its devices spread over this.
 pub const HUB_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// How long hubs are not dialled at the start, unless an address to listen on is ready before. A dial
+/// before that leaves from any port, and hole punching then aims at a port that leads nowhere.
+pub(super) const LISTEN_WAIT: Duration = Duration::from_secs(2);
+
+/// From the first address to listen on to the others, which the system tells one by one.
+pub(super) const LISTEN_SETTLE: Duration = Duration::from_millis(50);
+
 /// Devices that notice a change of the network at once spread their dials over this.
 pub(super) const KICK_JITTER: Duration = Duration::from_millis(500);
 

@@ -60,7 +60,11 @@ fn external(text: &str) -> Result<Multiaddr, String> {
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let settings = &ctx.settings;
     let config = HubConfig {
-        identity: keys::identity(args.identity_key.as_ref().unwrap_or(&settings.identity_key_path))?,
+        identity: keys::identity(
+            args.identity_key
+                .as_ref()
+                .unwrap_or(&settings.identity_key_path),
+        )?,
         swarm_key: Some(keys::swarm(
             args.swarm_key.as_ref().unwrap_or(&settings.swarm_key_path),
         )?),
@@ -92,7 +96,10 @@ async fn serve(config: HubConfig) -> Result<(), CommandError> {
     let mut out = Output::new();
     out.line(format_args!("hub {}", hub.peer_id()))?;
     for addr in &external {
-        out.line(format_args!("trackers = [\"{addr}/p2p/{}\"]", hub.peer_id()))?;
+        out.line(format_args!(
+            "trackers = [\"{addr}/p2p/{}\"]",
+            hub.peer_id()
+        ))?;
     }
     if let Some(addr) = hub.health_addr() {
         out.line(format_args!("health http://{addr}/readyz"))?;

@@ -81,7 +81,10 @@ fn make(
 ) -> Result<(), CommandError> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         use std::os::unix::fs::DirBuilderExt as _;
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir);
         made.map_err(|err| CommandError::failed(format!("`{}`: {err}", dir.display())))?;
     }
     create(path).map_err(|err| {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustory_core::sync::session::{Event, Report, Role, Session, SessionError, Start};
 use rustory_core::sync::{Hello, Reason};
 use rustory_net::session::{self, Control, Host};
-use rustory_store::{Access, Store};
+use rustory_store::{Access, Failure, PeerState, Store};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::ctx::{Ctx, now};
 use crate::drain;
 use crate::error::CommandError;
+use crate::exchange::Round;
 use crate::host::{LogThread, Manner};
 use crate::peer::{self, PeerAddr};
 use crate::text::{Breaks, visible};
@@ -75,35 +76,64 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
 }
 
 /// Where to go: what was given, or everything that is known.
-fn addresses(store: &Store, peer: Option<&str>) -> Result<Vec<PeerAddr>, CommandError> {
-    let met = store.peer_addrs()?;
+pub(crate) fn addresses(store: &Store, peer: Option<&str>) -> Result<Vec<PeerAddr>, CommandError> {
+    if let Some(addr) = peer.filter(|peer| peer.contains(':')) {
+        return Ok(vec![addr.parse().map_err(CommandError::usage)?]);
+    }
+    let met = store.peers()?;
+    let mut addrs: Vec<(&PeerState, PeerAddr)> = Vec::new();
+    // The newest address of each device.
+    for entry in store.addr_book()? {
+        let known = met.iter().find(|peer| peer.peer == entry.peer);
+        if let (Some(known), Ok(addr)) = (known, entry.addr.parse())
+            && addrs.iter().all(|(peer, _)| peer.peer != known.peer)
+        {
+            addrs.push((known, addr));
+        }
+    }
     let Some(peer) = peer else {
-        let addrs: Vec<PeerAddr> = met.iter().filter_map(|met| met.addr.parse().ok()).collect();
         return match addrs.is_empty() {
-            false => Ok(addrs),
+            false => Ok(addrs.into_iter().map(|(_, addr)| addr).collect()),
             true => Err(CommandError::usage("no other device was met yet")
                 .hint("name one: `rr sync ssh:HOST`, with rr installed there")),
         };
     };
-    if peer.contains(':') {
-        let addr = peer.parse().map_err(CommandError::usage)?;
-        return Ok(vec![addr]);
+    let is_it = |known: &PeerState| known.name.as_deref() == Some(peer) || known.peer == peer;
+    if let Some((_, addr)) = addrs.iter().find(|(known, _)| is_it(known)) {
+        return Ok(vec![addr.clone()]);
     }
-    met.iter()
-        .find(|met| met.name == peer || met.device_id == peer)
-        .and_then(|met| met.addr.parse().ok())
-        .map(|addr| vec![addr])
-        .ok_or_else(|| {
-            let known: Vec<&str> = met.iter().map(|met| met.name.as_str()).collect();
-            let told = CommandError::usage(format!("no device called `{peer}` was met yet"));
-            match known.is_empty() {
-                true => told.hint(format!("`rr sync ssh:{peer}` meets it through ssh")),
-                false => told.hint(format!(
-                    "known are {}; `rr sync ssh:{peer}` meets a new one through ssh",
-                    known.join(", ")
-                )),
-            }
-        })
+    let names: Vec<&str> = addrs
+        .iter()
+        .map(|(known, _)| known.name.as_deref().unwrap_or(&known.peer))
+        .collect();
+    let told = CommandError::usage(format!(
+        "no device called `{peer}` was met over ssh or HTTP yet"
+    ));
+    Err(match names.is_empty() {
+        true => told.hint(format!("`rr sync ssh:{peer}` meets it through ssh")),
+        false => told.hint(format!(
+            "known are {}; `rr sync ssh:{peer}` meets a new one through ssh",
+            names.join(", ")
+        )),
+    })
+}
+
+/// So that `rr status` can say why a device is stale.
+fn note_failure(
+    store: &mut Store,
+    addr: &PeerAddr,
+    err: &CommandError,
+) -> Result<(), CommandError> {
+    let addr = addr.to_string();
+    let book = store.addr_book()?;
+    if let Some(known) = book.iter().find(|entry| entry.addr == addr) {
+        let failure = Failure {
+            text: err.message().to_owned(),
+            at: now(),
+        };
+        store.note_failure(&known.peer, &failure)?;
+    }
+    Ok(())
 }
 
 /// What was exchanged with one device.
@@ -112,6 +142,7 @@ pub(crate) struct Exchange {
     peer: Hello,
     path: &'static str,
     report: Report,
+    took: Duration,
 }
 
 impl Exchange {
@@ -133,16 +164,18 @@ impl Exchange {
             (met, store) = Exchange::once(ctx, store, addr, timeout, manner)?;
         }
         let exchange = match met {
-            Ok((peer, report)) => {
-                store.note_exchange(&peer.device_id, &noted(addr, &peer, &report))?;
+            Ok((peer, report, took)) => {
+                Round::new(&peer, addr.path(), &report, now()).note(&mut store)?;
+                store.note_addr(&peer.device_id, &addr.to_string(), now())?;
                 Ok(Exchange {
                     peer,
-                    path: addr.path(),
+                    path: addr.path().as_str(),
+                    took,
                     report,
                 })
             }
             Err((err, _)) => {
-                store.note_failure(&addr.to_string(), &err.message(), now())?;
+                note_failure(&mut store, addr, &err)?;
                 Err(err)
             }
         };
@@ -165,9 +198,7 @@ impl Exchange {
         // An ssh that hangs may not hold back the end.
         runtime.shutdown_background();
         drop(host);
-        let mut store = thread.finish()?;
-        store.reload_identity()?;
-        Ok((met, store))
+        Ok((met, thread.finish()?))
     }
 
     /// For programs.
@@ -193,6 +224,8 @@ impl Exchange {
             "identical": report.compared.map(|compared| compared.identical()),
             "behind": {"ours": report.ahead, "theirs": report.behind},
             "entries": store.count()?,
+            // From the first byte to the last word.
+            "ms": self.took.as_secs_f64() * 1e3,
         }))
     }
 
@@ -243,15 +276,10 @@ impl Exchange {
         let compared = self.report.compared;
         compared.is_some_and(|compared| compared.identical())
     }
-
-    /// What was done.
-    pub(crate) fn report(&self) -> &Report {
-        &self.report
-    }
 }
 
 /// Whom we met and what was done, or why not.
-type Met = Result<(Hello, Report), (CommandError, Option<SessionError>)>;
+type Met = Result<(Hello, Report, Duration), (CommandError, Option<SessionError>)>;
 
 async fn meet(ctx: &Ctx, host: &Host, addr: &PeerAddr, timeout: Duration) -> Met {
     let token = ctx.settings.http_token.as_deref();
@@ -276,7 +304,7 @@ async fn meet(ctx: &Ctx, host: &Host, addr: &PeerAddr, timeout: Duration) -> Met
     };
     watcher.progress.clear();
     match (ended, watcher.met) {
-        (Ok(()), Some(peer)) => Ok((peer, watcher.report)),
+        (Ok(()), Some(peer)) => Ok((peer, watcher.report, watcher.began.elapsed())),
         (Ok(()), None) => Err((
             CommandError::failed("the exchange ended at once; this is a bug"),
             None,

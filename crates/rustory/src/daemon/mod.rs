@@ -28,11 +28,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub(crate) use lock::{Lock, LockError, running};
-pub(crate) use state::State;
+pub(crate) use state::{PeerState, State};
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, now};
 use crate::error::CommandError;
-use crate::exchange::exchanged;
+use crate::exchange::Round;
 use crate::host::{LogThread, Manner};
 use crate::keys;
 use peers::{Active, Peers};
@@ -152,7 +152,7 @@ struct Daemon<'a> {
 enum Told {
     /// The stream is there.
     Opened(rustory_net::p2p::Path),
-    Event(Event),
+    Event(Box<Event>),
 }
 
 /// How a session ended.
@@ -218,7 +218,10 @@ impl<'a> Daemon<'a> {
         let stop = stop_signal()?;
         let mut stop = std::pin::pin!(stop);
         loop {
-            let due = self.plan.next_due().map(|due| self.began + Duration::from_millis(due));
+            let due = self
+                .plan
+                .next_due()
+                .map(|due| self.began + Duration::from_millis(due));
             let write = (self.state != self.written).then_some(self.next_write);
             tokio::select! {
                 () = stop.as_mut() => break,
@@ -285,7 +288,9 @@ impl<'a> Daemon<'a> {
                 ..
             } => {
                 if let Some(device) = device {
-                    self.peers.get(peer).named(&device.device_id, &device.device_name);
+                    self.peers
+                        .get(peer)
+                        .named(&device.device_id, &device.device_name);
                 }
                 if online {
                     self.seen(peer);
@@ -294,7 +299,9 @@ impl<'a> Daemon<'a> {
             NodeEvent::SwarmKeyMismatch { addr, mismatch } => {
                 crate::ui::warn(format_args!("{addr}: {mismatch}"));
             }
-            NodeEvent::HubIdLearned { addr, peer } => self.remember(peer, hub_key(&addr.to_string())),
+            NodeEvent::HubIdLearned { addr, peer } => {
+                self.remember(peer, hub_key(&addr.to_string()))
+            }
             NodeEvent::HubIdChanged { addr, was, now } => {
                 crate::ui::warn(format_args!(
                     "the hub at `{addr}` is another one now: it was {was}, it is {now}; if you did not change its \
@@ -394,27 +401,30 @@ impl<'a> Daemon<'a> {
 
     fn session_told(&mut self, peer: PeerId, id: u64, told: Told) {
         let known = self.peers.get(peer);
-        match told {
-            Told::Opened(path) => known.with(id, |active| active.path = Some(path)),
-            Told::Event(Event::Met(hello)) => {
+        let event = match told {
+            Told::Opened(path) => return known.with(id, |active| active.path = Some(path)),
+            Told::Event(event) => *event,
+        };
+        match event {
+            Event::Met(hello) => {
                 known.named(&hello.device_id, &hello.device_name);
                 known.error = None;
+                known.hello = Some(hello);
             }
-            Told::Event(Event::Round(report)) => {
+            Event::Round(report) => {
                 known.with(id, |active| active.live = true);
                 known.error = None;
                 let path = known.session_path(id);
-                let (device_id, name) = (known.device_id.clone(), known.name.clone());
-                if let Some(device_id) = device_id {
-                    let noted = exchanged(name.as_deref(), path, Some(&peer.to_string()), &report);
-                    self.note(Note::Exchanged(device_id, Box::new(noted)));
+                if let Some(hello) = &known.hello {
+                    let round = Round::new(hello, path, &report, now());
+                    self.note(Note::Round(Box::new(round)));
                 }
             }
-            Told::Event(Event::Damaged { origins }) => crate::ui::warn(format_args!(
+            Event::Damaged { origins } => crate::ui::warn(format_args!(
                 "the disk changed or lost entries of {}; mending them from a peer",
                 origins.join(", ")
             )),
-            Told::Event(_) => {}
+            _ => {}
         }
         self.state.peers = self.peers.states();
     }
@@ -498,7 +508,7 @@ async fn hold(
 ) -> Result<(), Trouble> {
     session::run(stream, role, host, told, |_, event| {
         if !matches!(event, Event::Moved) {
-            let _ = tell.send((peer, id, Told::Event(event)));
+            let _ = tell.send((peer, id, Told::Event(Box::new(event))));
         }
     })
     .await
@@ -531,7 +541,11 @@ fn config(ctx: &Ctx, host: &Host, book: &Book) -> Result<NodeConfig, CommandErro
         identity: keys.identity,
         swarm_key: Some(keys.swarm),
         listen: listen.collect::<Result<_, _>>()?,
-        hubs: settings.trackers.iter().map(hub).collect::<Result<_, _>>()?,
+        hubs: settings
+            .trackers
+            .iter()
+            .map(hub)
+            .collect::<Result<_, _>>()?,
         relays: settings.relays.iter().map(hub).collect::<Result<_, _>>()?,
         mdns: settings.mdns,
         peer_book: book.peers.clone(),
@@ -550,10 +564,12 @@ fn start_node(
     config: NodeConfig,
 ) -> Result<(NodeHandle, tokio::sync::mpsc::Receiver<NodeEvent>), CommandError> {
     Node::start(config).map_err(|err| {
-        let source = std::error::Error::source(&err).map_or(String::new(), |err| format!(": {err}"));
+        let source =
+            std::error::Error::source(&err).map_or(String::new(), |err| format!(": {err}"));
         let _ = ctx;
-        CommandError::failed(format!("{err}{source}"))
-            .hint("is the port taken by another program? `listen` in the configuration names another one")
+        CommandError::failed(format!("{err}{source}")).hint(
+            "is the port taken by another program? `listen` in the configuration names another one",
+        )
     })
 }
 
@@ -564,10 +580,12 @@ fn hub_state(hub: &HubStatus) -> HubState {
         ServiceState::Up => "up",
         ServiceState::Down(_) => "down",
     };
-    let error = [&hub.tracker, &hub.relay].into_iter().find_map(|state| match state {
-        ServiceState::Down(err) => Some(err.to_string()),
-        _ => None,
-    });
+    let error = [&hub.tracker, &hub.relay]
+        .into_iter()
+        .find_map(|state| match state {
+            ServiceState::Down(err) => Some(err.to_string()),
+            _ => None,
+        });
     HubState {
         addr: hub.addr.to_string(),
         tracker: text(&hub.tracker).to_owned(),

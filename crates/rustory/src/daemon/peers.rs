@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use rustory_core::sync::Hello;
 use rustory_core::sync::session::Role;
 use rustory_net::p2p::{Path, PeerId};
 use rustory_net::session::Control;
+use rustory_store::PeerPath;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::States;
@@ -24,6 +26,8 @@ pub(super) struct Peer {
     /// How new streams run; none: not connected.
     pub(super) path: Option<Path>,
     pub(super) error: Option<String>,
+    /// What it said last.
+    pub(super) hello: Option<Hello>,
     sessions: HashMap<u64, Active>,
 }
 
@@ -64,10 +68,14 @@ impl Peer {
         }
     }
 
-    /// How a session runs, as `rr status` says it.
-    pub(super) fn session_path(&self, id: u64) -> &'static str {
+    /// How a session runs.
+    pub(super) fn session_path(&self, id: u64) -> PeerPath {
         let path = self.sessions.get(&id).and_then(|active| active.path);
-        path.or(self.path).map_or("direct", Path::as_str)
+        match path.or(self.path) {
+            Some(Path::Lan) => PeerPath::Lan,
+            Some(Path::Relay) => PeerPath::Relay,
+            Some(Path::Direct) | None => PeerPath::Direct,
+        }
     }
 
     fn state(&self) -> PeerState {

@@ -7,17 +7,18 @@ use std::sync::mpsc::Receiver;
 
 use rustory_core::Timestamp;
 use rustory_core::sync::LogIdentity;
-use rustory_store::{Exchanged, Store, StoreError};
+use rustory_store::{Failure, Store, StoreError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::ctx::{Ctx, now};
 use crate::drain;
+use crate::exchange::Round;
 
 /// Something to write down.
 #[derive(Debug)]
 pub(super) enum Note {
     /// A round with a device ended.
-    Exchanged(String, Box<Exchanged>),
+    Round(Box<Round>),
     /// It could not be reached, or the exchange broke off.
     Failed(String, String),
     /// A peer, or who is behind a hub's address, was found there.
@@ -97,17 +98,16 @@ impl Upkeep {
 }
 
 fn identity(store: &Store) -> LogIdentity {
-    let identity = store.identity();
-    LogIdentity {
-        device_id: identity.device_id.clone(),
-        log_id: identity.log_id,
-    }
+    store.identity().clone()
 }
 
 fn write(store: &mut Store, note: &Note, now: Timestamp) -> Result<(), StoreError> {
     match note {
-        Note::Exchanged(device_id, exchanged) => store.note_exchange(device_id, exchanged),
-        Note::Failed(device_id, error) => store.note_failure(device_id, error, now),
+        Note::Round(round) => round.note(store),
+        Note::Failed(device_id, text) => {
+            let text = text.clone();
+            store.note_failure(device_id, &Failure { text, at: now })
+        }
         Note::Address { peer, addr } => store.note_addr(peer, addr, now),
     }
 }

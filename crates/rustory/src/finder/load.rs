@@ -206,6 +206,7 @@ fn quiet(ctx: &Ctx) -> Ctx {
         settings: ctx.settings.clone(),
         quiet: true,
         verbose: false,
+        keeps_the_screen: true,
     }
 }
 

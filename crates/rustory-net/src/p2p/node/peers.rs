@@ -560,8 +560,13 @@ impl Task {
 // --- connections ---
 
 impl Task {
-    pub(super) fn peer_connected(&mut self, peer: PeerId, link: Link, now: Instant) {
+    pub(super) fn peer_connected(&mut self, peer: PeerId, mut link: Link, now: Instant) {
         let known = self.peers.all.entry(peer).or_default();
+        // A local network may use public addresses, and with IPv6 mostly does.
+        if link.path == Path::Direct && known.mdns.contains(&link.addr) {
+            link.path = Path::Lan;
+        }
+        let relayed_to_us = link.path == Path::Relay && !link.outgoing;
         let learned = (link.outgoing && link.path != Path::Relay).then(|| link.addr.clone());
         if let Some(attempt) = &mut known.attempt {
             attempt.dials.retain(|(id, _)| *id != link.id);
@@ -583,6 +588,10 @@ impl Task {
         self.settle(peer, now);
         for waiting in waiting {
             self.get_stream(peer, waiting, now);
+        }
+        // Whoever could not reach us may be reachable by us.
+        if relayed_to_us {
+            self.try_directly(peer, now);
         }
         self.advance(peer, now);
     }

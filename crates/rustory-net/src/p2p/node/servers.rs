@@ -30,7 +30,7 @@ use crate::p2p::backoff::{Backoff, jitter};
 use crate::p2p::failure::{DialFailure, HubError, RelayRefusal, dial_failures};
 use crate::p2p::limits::{
     ADDR_BYTES_MAX, ADDRS_PER_PEER_MAX, ANNOUNCE_DEBOUNCE, ANNOUNCE_INTERVAL, FOREIGN_RETRY,
-    HANDSHAKE_TIMEOUT, HUB_BACKOFF_MAX, IDENTIFY_WAIT, KICK_JITTER, TRACKER_TTL,
+    HANDSHAKE_TIMEOUT, HUB_BACKOFF_MAX, IDENTIFY_WAIT, KICK_JITTER, LISTEN_SETTLE, TRACKER_TTL,
 };
 use crate::p2p::tracker::{Announce, Listing, Reply, TRACKER_VERSION};
 
@@ -106,10 +106,13 @@ impl Servers {
     pub(super) fn new(
         hubs: Vec<HubSpec>,
         relays: Vec<HubSpec>,
+        dial_at: Instant,
         resolver: mpsc::UnboundedSender<Resolved>,
     ) -> Servers {
-        let hubs = hubs.into_iter().map(|spec| Slot::new(spec, true));
-        let relays = relays.into_iter().map(|spec| Slot::new(spec, false));
+        let hubs = hubs.into_iter().map(|spec| Slot::new(spec, true, dial_at));
+        let relays = relays
+            .into_iter()
+            .map(|spec| Slot::new(spec, false, dial_at));
         Servers {
             slots: hubs.chain(relays).collect(),
             connected: HashMap::new(),
@@ -198,15 +201,14 @@ impl Servers {
 }
 
 impl Slot {
-    fn new(spec: HubSpec, is_tracker: bool) -> Slot {
-        let now = Instant::now();
+    fn new(spec: HubSpec, is_tracker: bool, dial_at: Instant) -> Slot {
         Slot {
             learned: spec.learned.filter(|_| spec.addr.peer().is_none()),
             addr: spec.addr,
             is_tracker,
-            state: SlotState::Waiting { until: now },
+            state: SlotState::Waiting { until: dial_at },
             dials: Vec::new(),
-            dialled_at: now,
+            dialled_at: dial_at,
             backoff: Backoff::default(),
             error: None,
             told: (ServiceState::Connecting, ServiceState::Connecting),
@@ -504,6 +506,15 @@ impl Task {
             }
         }
         true
+    }
+
+    /// The node listens: hubs that were never dialled need not wait longer.
+    pub(super) fn start_servers(&mut self, now: Instant) {
+        for slot in &mut self.servers.slots {
+            if let SlotState::Waiting { until } = &mut slot.state {
+                *until = (now + LISTEN_SETTLE).min(*until);
+            }
+        }
     }
 
     /// Dials absent hubs soon, and asks the others for a sign of life.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
@@ -21,7 +21,7 @@ use crate::p2p::addr::{Path, ip_of, is_circuit, without_peer};
 use crate::p2p::failure::{DialFailure, StartError, dial_failure};
 use crate::p2p::keycheck::SwarmKeyMismatch;
 use crate::p2p::limits::{
-    EVENTS_WAITING_MAX, MISMATCH_QUIET, MISMATCH_REMEMBERED_MAX, SUSPEND_JUMP,
+    EVENTS_WAITING_MAX, LISTEN_WAIT, MISMATCH_QUIET, MISMATCH_REMEMBERED_MAX, SUSPEND_JUMP,
 };
 
 pub(super) struct Task {
@@ -36,6 +36,8 @@ pub(super) struct Task {
     outbox: VecDeque<NodeEvent>,
     resolved: mpsc::UnboundedReceiver<Resolved>,
     mismatches: HashMap<IpAddr, Instant>,
+    /// Whether the first address to listen on was ready.
+    listens: bool,
     clocks: Clocks,
 }
 
@@ -82,18 +84,24 @@ impl Task {
                 .listen_on(addr.clone())
                 .map_err(|err| StartError::listen(addr, err))?;
         }
+        let wait = match config.listen.is_empty() {
+            true => Duration::ZERO,
+            false => LISTEN_WAIT,
+        };
+        let dial_at = Instant::now() + wait;
         let (resolver, resolved) = mpsc::unbounded_channel();
         Ok(Task {
             me: *swarm.local_peer_id(),
             swarm,
             device: config.device,
-            servers: Servers::new(config.hubs, config.relays, resolver),
+            servers: Servers::new(config.hubs, config.relays, dial_at, resolver),
             peers: Peers::new(config.peer_book),
             commands,
             events,
             outbox: VecDeque::new(),
             resolved,
             mismatches: HashMap::new(),
+            listens: false,
             clocks: Clocks::now(),
         })
     }
@@ -142,7 +150,7 @@ impl Task {
     }
 
     fn next_deadline(&self, now: Instant) -> Instant {
-        let idle = now + std::time::Duration::from_secs(3600);
+        let idle = now + Duration::from_secs(3600);
         let servers = self.servers.next_deadline();
         let peers = self.peers.next_deadline(now);
         [servers, peers]
@@ -176,7 +184,7 @@ impl Task {
                 self.swarm.select_next_some().await;
             }
         };
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), closed).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), closed).await;
     }
 
     fn status(&self) -> NodeStatus {
@@ -339,6 +347,10 @@ impl Task {
         tracing::debug!(%addr, "listening");
         match is_circuit(addr) {
             true => self.circuit_listening(listener, now),
+            false if !self.listens => {
+                self.listens = true;
+                self.start_servers(now);
+            }
             false => self.addresses_changed(now),
         }
     }
