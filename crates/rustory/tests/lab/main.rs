@@ -4,7 +4,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod device;
 mod itself;
 mod namespace;
+mod pairs;
+mod process;
 mod topology;
 mod wait;
