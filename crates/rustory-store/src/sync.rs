@@ -104,9 +104,14 @@ impl Log for Store {
         self.snapshot(|conn| read(conn, after, until, have, Room::new(entries_max, bytes_max)))
     }
 
-    fn news(&mut self, after: IngestSeq, entries_max: usize) -> Result<Piece, StoreError> {
+    fn news(
+        &mut self,
+        after: IngestSeq,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Result<Piece, StoreError> {
         let own = self.identity().device_id.clone();
-        self.snapshot(|conn| news(conn, &own, after, entries_max.max(1)))
+        self.snapshot(|conn| news(conn, &own, after, Room::new(entries_max, bytes_max)))
     }
 
     fn read_ids(
@@ -415,12 +420,7 @@ fn read(
     Ok(piece)
 }
 
-fn news(
-    conn: &Connection,
-    own: &str,
-    after: IngestSeq,
-    entries_max: usize,
-) -> rusqlite::Result<Piece> {
+fn news(conn: &Connection, own: &str, after: IngestSeq, mut room: Room) -> rusqlite::Result<Piece> {
     let mut piece = Piece {
         last: after,
         ..Piece::default()
@@ -434,11 +434,12 @@ fn news(
     let mut by_place = ByPlace::new(conn)?;
     let mut rows = query.query([own, after.as_rowid()])?;
     while let Some(row) = rows.next()? {
-        if piece.entries.len() == entries_max {
+        let at = row.get(0)?;
+        let entry = by_place.entry(at)?;
+        if !room.take(entry.as_ref().map_or(0, Entry::text_bytes)) {
             return Ok(piece);
         }
-        let at = row.get(0)?;
-        piece.entries.extend(by_place.entry(at)?);
+        piece.entries.extend(entry);
         piece.last = IngestSeq::from_rowid(at);
     }
     piece.last = after.max(head(conn)?);

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Disk, Home, numbered, root_for, spool_into, succeeded};

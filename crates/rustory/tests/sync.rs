@@ -438,9 +438,9 @@ fn what_can_not_be_reached_or_is_something_else_is_told_with_what_to_do() {
         1,
         &["can't be reached", "rr serve"],
     );
-    check(&["https://x"], 2, &["https", "ssh -N -L"]);
-    check(&["desk"], 2, &["http://127.0.0.1:8787"]);
-    check(&[], 2, &["URL"]);
+    check(&["https://x"], 2, &["https", "`ssh:HOST`"]);
+    check(&["desk"], 2, &["`rr sync ssh:desk`"]);
+    check(&[], 2, &["no other device was met yet"]);
     check(&["http://x", "--timeout", "0"], 2, &["--timeout"]);
     // A server of something else, and one that never answers.
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

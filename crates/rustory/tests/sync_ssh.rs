@@ -21,7 +21,7 @@ fn ssh(far: &Home, before: &str) -> PathBuf {
     let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rr"), bin.join("rustory"));
     let script = format!(
         "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\n\
-         shift 2\nexport HOME='{home}' PATH='{bin}:/usr/bin:/bin'\n{before}\nexec sh -c \"$1\"\n",
+         shift 2\nexport HOME='{home}' PATH='{bin}:/usr/bin:/bin'\n{before}\nexec sh -c \"exec $1\"\n",
         home = far.path().display(),
         bin = bin.display(),
     );
@@ -155,31 +155,37 @@ fn killed_on_either_side_at_any_point_of_a_pull_of_100_000_it_goes_on_and_ends_e
     far.cmds();
     let ssh = ssh(&far, "echo $$ > \"$HOME/pid\"");
     let mut kills = 0;
-    let mut delay = Duration::from_millis(30);
+    let mut delay = Duration::from_millis(10);
+    let pid_file = far.path().join("pid");
     loop {
+        let _ = fs::remove_file(&pid_file);
         let mut child = sync_command(&near, &ssh, &[])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let started = Instant::now();
-        while started.elapsed() < delay && child.try_wait().unwrap().is_none() {
+        while started.elapsed() < delay || !pid_file.exists() {
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         if child.try_wait().unwrap().is_some() {
+            succeeded(child.wait_with_output().unwrap());
             break;
         }
         match kills % 2 {
             0 => child.kill().unwrap(),
             _ => {
-                let pid = fs::read_to_string(far.path().join("pid")).unwrap();
+                let pid = fs::read_to_string(&pid_file).unwrap();
                 // The script has become the far end by exec.
                 let _ = Command::new("kill").args(["-9", pid.trim()]).status();
             }
         }
         child.wait().unwrap();
         kills += 1;
-        delay += Duration::from_millis(150);
+        delay += Duration::from_millis(20);
     }
     assert!(kills > 3, "it was over before it could be killed: {kills}");
     let last = synced(&near, &ssh);
@@ -197,7 +203,8 @@ fn a_disk_that_fills_up_in_the_middle_is_told_and_the_next_sync_heals() {
     far.cmds();
     let ssh = ssh(&far, "");
     fs::create_dir_all(near.data()).unwrap();
-    let disk = Disk::mount(&near.data(), "5m");
+    let data = near.data();
+    let disk = Disk::mount(&data, "5m");
     let output = sync_command(&near, &ssh, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("is full"), "{}", stderr(&output));

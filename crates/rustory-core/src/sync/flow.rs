@@ -63,6 +63,14 @@ impl Outflow {
         }
     }
 
+    /// Where it ends, if it is a stretch of the log.
+    pub(super) fn until(&self) -> Option<IngestSeq> {
+        match self.what {
+            Sending::Stretch { until, .. } => Some(until),
+            Sending::Ids(_) => None,
+        }
+    }
+
     /// What to read next, if the window is open and nothing is being read.
     pub(super) fn next(&mut self) -> Option<Request> {
         if self.reading || self.ended || self.in_flight >= WINDOW_BATCHES {

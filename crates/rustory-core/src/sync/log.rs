@@ -30,9 +30,10 @@ impl Summary {
     /// What there is of one origin; nothing when it is not listed.
     #[must_use]
     pub fn origin(&self, device_id: &str) -> Option<&Origin> {
-        self.origins
-            .iter()
-            .find(|origin| origin.device_id == device_id)
+        let at = self
+            .origins
+            .binary_search_by(|origin| origin.device_id.as_str().cmp(device_id));
+        at.ok().map(|at| &self.origins[at])
     }
 }
 
@@ -237,12 +238,17 @@ pub trait Log {
     ) -> Result<Piece, Self::Error>;
 
     /// Entries of this device alone behind `after` and up to the head, oldest first, for peers
-    /// that are waiting for news; at most `entries_max`. `at_end` is true only if the stretch
+    /// that are waiting for news, cut as in [`Log::read`]. `at_end` is true only if the stretch
     /// (`after`, `last`] holds no entry of any other device.
     ///
     /// # Errors
     /// What the store says.
-    fn news(&mut self, after: IngestSeq, entries_max: usize) -> Result<Piece, Self::Error>;
+    fn news(
+        &mut self,
+        after: IngestSeq,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Result<Piece, Self::Error>;
 
     /// The entries with these ids that are there, in any order, cut once `bytes_max` bytes of text
     /// are reached. Returns also how many of the ids were looked up (at least one).
@@ -454,7 +460,7 @@ fn try_answer<L: Log>(log: &mut L, request: Request) -> Result<Answer, L::Error>
         Request::Read { after, until, have } => {
             Answer::Piece(log.read(after, until, &have, ENTRIES, BYTES)?)
         }
-        Request::News { after } => Answer::Piece(log.news(after, NEWS_ENTRIES_MAX)?),
+        Request::News { after } => Answer::Piece(log.news(after, NEWS_ENTRIES_MAX, BYTES)?),
         Request::ReadIds { ids } => {
             let (entries, looked_up) = log.read_ids(&ids, BYTES)?;
             Answer::Found { entries, looked_up }

@@ -21,7 +21,7 @@ pub enum Message {
     /// Who is there; first from each side, the asker's first.
     #[n(0)]
     Hello(#[n(0)] Hello),
-    /// What is there, origin by origin. The asker's is answered with one.
+    /// What is there, origin by origin: the answer to a [`Message::Standing`] that differs.
     #[n(1)]
     Origins(#[n(0)] Summary),
     /// Send what lies behind a cursor. Answered with batches, the last of which ends the stretch.
@@ -60,6 +60,10 @@ pub enum Message {
     /// The end of the session, and why.
     #[n(13)]
     Close(#[n(0)] Close),
+    /// The asker's: what is there, in sum. Answered with the same sum, or with
+    /// [`Message::Origins`].
+    #[n(14)]
+    Standing(#[n(0)] Standing),
 }
 
 impl Message {
@@ -81,6 +85,7 @@ impl Message {
             Message::Heard => "Heard",
             Message::Wait => "Wait",
             Message::Close(_) => "Close",
+            Message::Standing(_) => "Standing",
         }
     }
 }
@@ -135,6 +140,17 @@ impl Hello {
             && self.device_id.len() <= DEVICE_ID_BYTES_MAX
             && labels.iter().all(|text| text.len() <= FIELD_BYTES_MAX)
     }
+}
+
+/// What is there, in sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Standing {
+    /// The last position.
+    #[n(0)]
+    pub head: IngestSeq,
+    /// Of everything.
+    #[n(1)]
+    pub tally: Tally,
 }
 
 /// From where to send, and what to leave out.

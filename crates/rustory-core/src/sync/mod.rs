@@ -14,8 +14,8 @@ pub use log::{
     LogIdentity, Origin, Piece, Request, Stored, Summary, answer,
 };
 pub use message::{
-    Ack, Batch, Close, Fetch, Hello, Message, News, PROTOCOL, Readable, Reason, Reconcile, Stretch,
-    Wanted,
+    Ack, Batch, Close, Fetch, Hello, Message, News, PROTOCOL, Readable, Reason, Reconcile,
+    Standing, Stretch, Wanted,
 };
 pub use plan::{Ended, Lease, Plan};
 pub use pull::{Effect, Input, Page, Pull, PullError, Start};

@@ -90,7 +90,12 @@ pub(super) fn behind(ours: &Summary, theirs: &Summary) -> u64 {
             .map_or(0, |ours| ours.tally.count);
         theirs.tally.count.saturating_sub(ours)
     };
-    theirs.origins.iter().map(missing).sum()
+    // A peer's numbers may be of any size.
+    theirs
+        .origins
+        .iter()
+        .map(missing)
+        .fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

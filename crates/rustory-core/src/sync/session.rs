@@ -10,13 +10,15 @@
 use std::collections::VecDeque;
 
 use crate::cursor::{Cursor, IngestSeq, LogId};
+use crate::digest::Tally;
 use crate::entry::EntryId;
 use crate::limits::ORIGINS_MAX;
 
 use super::flow::{Inflow, Outflow};
 use super::log::{Answer, Claim, Compared, Failed, Have, Known, Piece, Request, Stored, Summary};
 use super::message::{
-    Ack, Batch, Close, Fetch, Hello, Message, News, PROTOCOL, Reason, Reconcile, Stretch, Wanted,
+    Ack, Batch, Close, Fetch, Hello, Message, News, PROTOCOL, Reason, Reconcile, Standing, Stretch,
+    Wanted,
 };
 use super::overlap::{self, Reader};
 use super::reconcile::{Difference, Reconciler, Step};
@@ -37,15 +39,29 @@ const WAIT_EVERY_MS: u64 = 10_000;
 /// An offer that can't be taken within this time is declined, in milliseconds.
 const OFFER_MS_MAX: u64 = 5_000;
 
-/// Whoever waits to receive while another session receives goes on after this long all the same:
-/// to receive twice is better than to wait for one that hangs.
-const LEASE_MS_MAX: u64 = 60_000;
+/// Whoever waits to receive while another session receives goes on after this long all the same,
+/// in milliseconds: to receive twice is better than to wait for ever.
+///
+/// A peer that hangs is given up far earlier; this long takes a million entries on a slow line.
+const LEASE_MS_MAX: u64 = 5 * 60_000;
+
+/// A peer that says nothing but that it is at work is given up after this long, in milliseconds.
+///
+/// Ten times what reading a million entries from a slow disk takes.
+const PATIENCE_MS_MAX: u64 = 10 * 60_000;
 
 /// How often one round goes on because the logs grew meanwhile.
 const COMPARES_MAX: u32 = 3;
 
 /// How often one round compares entry by entry.
 const RECONCILES_MAX: u32 = 2;
+
+/// How many steps a comparison may take. Each brings about 1,800 differences; ten million of them
+/// are more than a person types.
+const STEPS_MAX: u32 = 20_000;
+
+/// Most differences that one comparison collects, 32 bytes each; more are left to the next one.
+const DIFFERENCES_MAX: usize = 1_000_000;
 
 /// What this side is.
 #[derive(Clone, Debug)]
@@ -311,6 +327,8 @@ enum Then {
     Offer,
     /// The answerer may be sent to.
     Accept,
+    /// The asker offers what it has.
+    SendOffer,
     /// Tell it to the peer, to compare.
     Tell,
     /// The answerer answers what the asker told.
@@ -347,6 +365,10 @@ struct Round {
     moved: bool,
     compares: u32,
     reconciles: u32,
+    /// What both had when rows were last compared,
+    rows_of: Option<(Tally, Tally)>,
+    /// and still have after that: what differs can't be exchanged.
+    futile: bool,
 }
 
 type Effects = Vec<Effect>;
@@ -366,12 +388,17 @@ pub struct Session {
     /// What each side has, as last told to the other.
     ours: Summary,
     theirs: Summary,
+    /// The head of our log that the peer was told.
+    told_head: IngestSeq,
+    /// What the asker told last, until it is answered.
+    told: Option<Standing>,
     /// How far the peer's log is read, and ours by the peer.
     read: Option<Cursor>,
     read_by_peer: Option<Cursor>,
     out: Option<Outflow>,
     incoming: Option<Inflow>,
     reconciler: Option<Reconciler>,
+    steps: u32,
     differences: Step,
     /// Origins whose rows here are not what was stored.
     damaged: Vec<String>,
@@ -379,12 +406,16 @@ pub struct Session {
     /// The answerer holds or waits for a lease; the time at which it gives up waiting.
     leased: bool,
     lease_until: Option<u64>,
+    /// We said hello.
+    greeted: bool,
     /// News: our log behind this is not announced; one message is under way; more came.
     news_after: IngestSeq,
     news_out: bool,
     grew: bool,
     report: Report,
     last_heard: u64,
+    /// When the peer last said more than that it is at work, or we did.
+    last_sense: u64,
     last_sent: u64,
     trickle: usize,
     now: u64,
@@ -406,21 +437,26 @@ impl Session {
             known_now: Vec::new(),
             ours: Summary::default(),
             theirs: Summary::default(),
+            told_head: IngestSeq::ZERO,
+            told: None,
             read: None,
             read_by_peer: None,
             out: None,
             incoming: None,
             reconciler: None,
+            steps: 0,
             differences: Step::default(),
             damaged: Vec::new(),
             they_are_damaged: false,
             leased: false,
             lease_until: None,
+            greeted: false,
             news_after: IngestSeq::ZERO,
             news_out: false,
             grew: false,
             report: Report::default(),
             last_heard: 0,
+            last_sense: 0,
             last_sent: 0,
             trickle: 0,
             now: 0,
@@ -451,7 +487,7 @@ impl Session {
     pub fn is_live(&self) -> bool {
         match self.role {
             Role::Asker => self.stage == Stage::Live,
-            Role::Answerer => self.stays() && self.is_idle(),
+            Role::Answerer => self.greeted && self.stays() && self.is_idle(),
         }
     }
 
@@ -461,15 +497,22 @@ impl Session {
         if self.over {
             return None;
         }
-        let busy = self.is_busy();
-        let silence = self.last_heard.max(self.last_sent) + SILENCE_MS_MAX;
         let wait = self.last_sent + WAIT_EVERY_MS;
-        let lease = self.lease_until;
-        match (busy, self.is_live()) {
-            (true, _) => lease.into_iter().chain([wait]).min(),
-            (false, true) => None,
-            (false, false) => Some(silence),
+        match self.is_busy() {
+            true => self.lease_until.into_iter().chain([wait]).min(),
+            false => self.owes().then(|| self.silent_at()),
         }
+    }
+
+    /// Whether the peer is to say something.
+    fn owes(&self) -> bool {
+        !self.is_live() || self.news_out
+    }
+
+    /// When it has not for too long.
+    fn silent_at(&self) -> u64 {
+        let silent = self.last_heard.max(self.last_sent) + SILENCE_MS_MAX;
+        silent.min(self.last_sense + PATIENCE_MS_MAX)
     }
 
     /// Takes what happened at `now`, in milliseconds of any clock that does not go back, and says
@@ -483,11 +526,20 @@ impl Session {
         if let Err(err) = self.take(input, &mut effects) {
             self.fail(err, &mut effects);
         }
-        if effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Send(_)))
-        {
-            self.last_sent = now;
+        for effect in &effects {
+            if let Effect::Send(message) = effect {
+                self.last_sent = now;
+                if !matches!(message, Message::Wait) {
+                    self.last_sense = now;
+                }
+                match message {
+                    Message::Hello(Hello { head, .. })
+                    | Message::Standing(Standing { head, .. })
+                    | Message::Origins(Summary { head, .. })
+                    | Message::Offer(Summary { head, .. }) => self.told_head = *head,
+                    _ => {}
+                }
+            }
         }
         effects
     }
@@ -497,6 +549,7 @@ impl Session {
         match input {
             Input::Start => {
                 self.last_heard = now;
+                self.last_sense = now;
                 self.last_sent = now;
                 if self.role == Role::Asker {
                     self.ask(Request::Known, Want::Known, effects);
@@ -507,6 +560,9 @@ impl Session {
             Input::Message(message) => {
                 self.last_heard = now;
                 self.trickle = 0;
+                if !matches!(message, Message::Wait) {
+                    self.last_sense = now;
+                }
                 self.message(message, effects)
             }
             Input::Received(bytes) => {
@@ -514,12 +570,14 @@ impl Session {
                 if self.trickle >= TRICKLE_BYTES_MIN {
                     self.trickle = 0;
                     self.last_heard = now;
+                    self.last_sense = now;
                 }
                 Ok(())
             }
             Input::Answer(answer) => {
                 // What the log took its time for is not the peer's silence.
                 self.last_heard = now;
+                self.last_sense = now;
                 self.answer(answer, effects)
             }
             Input::Leased => {
@@ -575,36 +633,66 @@ impl Session {
             (_, Message::Wait) => Ok(()),
             (_, Message::Batch(batch)) => self.batch(batch, effects),
             (_, Message::Ack(ack)) => self.acknowledged(ack, effects),
-            (_, Message::News(news)) => {
-                self.news(news, effects);
-                Ok(())
-            }
+            (_, Message::News(news)) => self.news(news, effects),
             (_, Message::Heard) => {
                 self.news_out = false;
                 self.tell_news(effects);
                 Ok(())
             }
-            (Role::Asker, Message::Origins(theirs)) if self.stage == Stage::Comparing => {
+            (Role::Asker, Message::Origins(theirs)) if self.waits_at(Stage::Comparing) => {
                 self.theirs = theirs;
                 self.advance(effects);
                 Ok(())
             }
-            (Role::Asker, Message::Accept(wanted)) if self.stage == Stage::Offering => {
+            (Role::Asker, Message::Standing(theirs)) if self.waits_at(Stage::Comparing) => {
+                self.same(theirs, effects)
+            }
+            (Role::Asker, Message::Accept(wanted)) if self.waits_at(Stage::Offering) => {
                 self.accepted(wanted, effects);
                 Ok(())
             }
-            (Role::Asker, Message::Later) if self.stage == Stage::Offering => {
+            (Role::Asker, Message::Later) if self.waits_at(Stage::Offering) => {
                 self.report.declined = true;
                 self.round.pushed = true;
                 self.advance(effects);
                 Ok(())
             }
-            (Role::Asker, Message::Reconcile(step)) if self.stage == Stage::Reconciling => {
+            (Role::Asker, Message::Reconcile(step)) if self.waits_at(Stage::Reconciling) => {
                 self.learn(&step, effects)
             }
             (Role::Answerer, message) => self.asked(message, effects),
             (_, other) => Err(unexpected(&other)),
         }
+    }
+
+    /// Whether the peer's answer to what was asked at this stage is all that is waited for.
+    fn waits_at(&self, stage: Stage) -> bool {
+        self.stage == stage && !self.is_answering()
+    }
+
+    /// Whether a question to the log, or for a lease, has to be answered before the next message
+    /// of the peer makes sense.
+    fn is_answering(&self) -> bool {
+        let first = |want: &Want| {
+            matches!(
+                want,
+                Want::Known | Want::KnownNow | Want::Summary(_) | Want::Items
+            )
+        };
+        self.lease_until.is_some() || self.wants.iter().any(first)
+    }
+
+    /// The peer's sum is the one it was told.
+    fn same(&mut self, theirs: Standing, effects: &mut Effects) -> Result<(), SessionError> {
+        if theirs.tally != self.ours.tally() {
+            return Err(unexpected(&Message::Standing(theirs)));
+        }
+        self.theirs = Summary {
+            head: theirs.head,
+            origins: self.ours.origins.clone(),
+        };
+        self.advance(effects);
+        Ok(())
     }
 
     fn hello(&mut self, hello: Hello, effects: &mut Effects) -> Result<(), SessionError> {
@@ -678,18 +766,20 @@ impl Session {
             self.theirs.head = head;
             self.advance(effects);
         } else {
-            effects.push(Effect::Send(Message::Origins(self.ours.clone())));
+            self.tell(effects);
         }
     }
 
     /// The answerer is asked for something.
     fn asked(&mut self, message: Message, effects: &mut Effects) -> Result<(), SessionError> {
-        if self.out.is_some() && !matches!(message, Message::Fetch(_)) {
+        // One question at a time.
+        if self.out.is_some() || self.is_answering() {
             return Err(unexpected(&message));
         }
         match message {
-            Message::Origins(theirs) => {
-                self.theirs = theirs;
+            Message::Standing(theirs) => {
+                self.told = Some(theirs);
+                self.theirs.head = theirs.head;
                 self.reconciler = None;
                 self.incoming = None;
                 self.release(effects);
@@ -700,14 +790,14 @@ impl Session {
                 let after = self.from(wanted.cursor);
                 self.send_stretch(after, wanted.have, effects);
             }
-            Message::Offer(theirs) => {
+            Message::Offer(theirs) if self.incoming.is_none() => {
                 self.theirs = theirs;
                 self.lease_until = Some(self.now + OFFER_MS_MAX);
                 effects.push(Effect::Acquire);
             }
             Message::Reconcile(step) if step.first => self.compare_rows(step, effects),
             Message::Reconcile(step) => return self.answer_step(&step, None, effects),
-            Message::Fetch(fetch) if self.reconciler.is_some() && self.out.is_none() => {
+            Message::Fetch(fetch) if self.reconciler.is_some() => {
                 self.out = Some(Outflow::ids(fetch.ids, false));
                 self.read_on(effects);
             }
@@ -789,19 +879,45 @@ impl Session {
         self.ours = ours;
         match then {
             Then::SayHello => self.say_hello(effects),
-            Then::Pull => self.pull(effects),
+            Then::Pull if self.wants_pull() => self.pull(effects),
+            // Another session brought it meanwhile.
+            Then::Pull => self.pulled(effects),
             Then::Offer => self.advance(effects),
+            Then::SendOffer => {
+                self.stage = Stage::Offering;
+                effects.push(Effect::Send(Message::Offer(self.ours.clone())));
+            }
             Then::Accept => self.accept(effects),
-            Then::Tell => {
-                self.stage = Stage::Comparing;
-                effects.push(Effect::Send(Message::Origins(self.ours.clone())));
+            Then::Tell => self.tell(effects),
+            Then::TellBack => self.tell_back(effects),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            head: self.ours.head,
+            tally: self.ours.tally(),
+        }
+    }
+
+    /// The asker wants to know whether the two are the same, and how they differ if not.
+    fn tell(&mut self, effects: &mut Effects) {
+        self.stage = Stage::Comparing;
+        effects.push(Effect::Send(Message::Standing(self.standing())));
+    }
+
+    fn tell_back(&mut self, effects: &mut Effects) {
+        let ours = self.standing();
+        match self.told.take() {
+            Some(theirs) if theirs.tally == ours.tally => {
+                self.theirs = Summary {
+                    head: theirs.head,
+                    origins: self.ours.origins.clone(),
+                };
+                effects.push(Effect::Send(Message::Standing(ours)));
+                self.remember(effects);
             }
-            Then::TellBack => {
-                effects.push(Effect::Send(Message::Origins(self.ours.clone())));
-                if self.ours.tally() == self.theirs.tally() {
-                    self.remember(effects);
-                }
-            }
+            _ => effects.push(Effect::Send(Message::Origins(self.ours.clone()))),
         }
     }
 
@@ -821,6 +937,7 @@ impl Session {
             origins: None,
             admission: None,
         };
+        self.greeted = true;
         self.news_after = self.ours.head;
         let mut equal = false;
         if let (Role::Answerer, Some(peer)) = (self.role, &self.peer) {
@@ -858,15 +975,17 @@ impl Session {
         if self.local.verifies && self.round.reconciles == 0 {
             return self.lease(For::Reconcile, effects);
         }
-        if self.ours.tally() == self.theirs.tally() {
+        let tallies = (self.ours.tally(), self.theirs.tally());
+        self.round.futile = self.round.rows_of == Some(tallies);
+        if tallies.0 == tallies.1 || self.round.futile || self.was_compared() {
             return self.finish(effects);
         }
         if !self.round.pulled && self.wants_pull() {
             return self.lease(For::Pull, effects);
         }
         if !self.round.pushed && self.wants_push() {
-            self.stage = Stage::Offering;
-            return effects.push(Effect::Send(Message::Offer(self.ours.clone())));
+            // The peer knew its cursor in our log before it is told this.
+            return self.ask(Request::Summary, Want::Summary(Then::SendOffer), effects);
         }
         if self.round.moved {
             return self.compare_again(effects);
@@ -901,7 +1020,8 @@ impl Session {
     fn wants_push(&self) -> bool {
         let reader = Reader {
             has: &self.theirs,
-            from: self.read_by_peer.map(|cursor| cursor.seq.get()),
+            // It knows better; if it has read all of it, the offer costs little.
+            from: Some(self.read_by_peer.map_or(0, |cursor| cursor.seq.get())),
         };
         self.round.compares <= COMPARES_MAX && reader.gains(&self.ours)
     }
@@ -913,10 +1033,14 @@ impl Session {
         if unfinished && overlap::is_a_matter_of_time(&self.ours, &self.theirs) {
             return false;
         }
+        self.round.reconciles < RECONCILES_MAX
+    }
+
+    /// Whether the two are as they were when looking for what differs brought nothing.
+    fn was_compared(&self) -> bool {
         let (ours, theirs) = (self.ours.tally(), self.theirs.tally());
         let before = self.known_of_peer().and_then(|known| known.compared);
-        let was_compared = before.is_some_and(|was| (was.ours, was.theirs) == (ours, theirs));
-        self.round.reconciles < RECONCILES_MAX && !was_compared
+        before.is_some_and(|was| (was.ours, was.theirs) == (ours, theirs))
     }
 
     fn lease(&mut self, what: For, effects: &mut Effects) {
@@ -974,16 +1098,13 @@ impl Session {
         self.incoming = None;
         match (self.role, self.stage) {
             (Role::Asker, Stage::Pulling) => {
-                self.round.pulled = true;
-                self.round.moved = true;
-                self.release(effects);
                 if let Some(peer) = &self.peer {
                     self.read = Some(Cursor {
                         log_id: peer.log_id,
                         seq: self.theirs.head,
                     });
                 }
-                self.ask(Request::Summary, Want::Summary(Then::Offer), effects);
+                self.pulled(effects);
             }
             (Role::Asker, Stage::Mending) => self.fetch_on(effects),
             _ => {
@@ -991,6 +1112,13 @@ impl Session {
                 self.tell_news(effects);
             }
         }
+    }
+
+    fn pulled(&mut self, effects: &mut Effects) {
+        self.round.pulled = true;
+        self.round.moved = true;
+        self.release(effects);
+        self.ask(Request::Summary, Want::Summary(Then::Offer), effects);
     }
 
     fn accepted(&mut self, wanted: Wanted, effects: &mut Effects) {
@@ -1001,7 +1129,9 @@ impl Session {
 
     /// Everything sent is stored there.
     fn sent_all(&mut self, effects: &mut Effects) {
-        self.out = None;
+        if let Some(until) = self.out.take().and_then(|out| out.until()) {
+            self.news_after = self.news_after.max(until);
+        }
         match self.stage {
             Stage::Pushing => {
                 self.round.pushed = true;
@@ -1043,8 +1173,9 @@ impl Session {
         self.report.compared = Some(compared);
         self.report.behind = overlap::behind(&self.ours, &self.theirs);
         self.report.ahead = overlap::behind(&self.theirs, &self.ours);
-        let exhausted = self.round.reconciles > 0 && !self.round.moved;
-        if compared.identical() || exhausted {
+        // A copy of this log is about to be another one.
+        let copy = peer.log_id == self.local.log_id;
+        if !copy && (compared.identical() || self.round.futile) {
             let request = Request::Compared {
                 peer: peer.device_id.clone(),
                 log_id: peer.log_id,
@@ -1074,7 +1205,12 @@ impl Session {
             self.forget_cursor(effects);
         }
         let cursor = of_peer(&self.known_now)
-            .filter(|cursor| cursor.log_id == peer.log_id && start != Start::OlderCopy);
+            .filter(|cursor| cursor.log_id == peer.log_id && start != Start::OlderCopy)
+            // Another session may have read on beyond what this peer offers.
+            .map(|cursor| Cursor {
+                seq: cursor.seq.min(self.theirs.head),
+                ..cursor
+            });
         self.known = std::mem::take(&mut self.known_now);
         let after = cursor.map_or(IngestSeq::ZERO, |cursor| cursor.seq);
         let reader = Reader {
@@ -1126,6 +1262,8 @@ impl Session {
 
     fn compare_own_rows(&mut self, effects: &mut Effects) {
         self.stage = Stage::Reconciling;
+        self.steps = 0;
+        self.round.rows_of = Some((self.ours.tally(), self.theirs.tally()));
         self.round.reconciles += 1;
         self.report.reconciled += 1;
         self.differences = Step::default();
@@ -1180,12 +1318,18 @@ impl Session {
         let Some(reconciler) = &mut self.reconciler else {
             return Ok(());
         };
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            let text = "a comparison without end".to_owned();
+            return Err(SessionError::Fault(text));
+        }
         let learned = reconciler
             .learn(&step.step)
             .map_err(|err| SessionError::Fault(err.to_string()))?;
         self.differences.have.extend(learned.have);
         self.differences.need.extend(learned.need);
-        match learned.ask {
+        let found = self.differences.have.len() + self.differences.need.len();
+        match learned.ask.filter(|_| found < DIFFERENCES_MAX) {
             Some(step) => effects.push(Effect::Send(Message::Reconcile(Reconcile {
                 origins: None,
                 first: false,
@@ -1286,7 +1430,7 @@ impl Session {
     // ---- entries on their way
 
     fn send_stretch(&mut self, after: IngestSeq, have: Vec<Have>, effects: &mut Effects) {
-        self.out = Some(Outflow::stretch(after, self.ours.head, have));
+        self.out = Some(Outflow::stretch(after, self.told_head, have));
         self.read_on(effects);
     }
 
@@ -1399,7 +1543,7 @@ impl Session {
     fn tell_news(&mut self, effects: &mut Effects) {
         let idle = match self.role {
             Role::Asker => self.stage == Stage::Live,
-            Role::Answerer => self.peer.is_some() && self.is_idle(),
+            Role::Answerer => self.greeted && self.is_idle(),
         };
         if self.grew && self.stays() && idle && !self.news_out {
             self.grew = false;
@@ -1428,8 +1572,11 @@ impl Session {
         self.grew = true;
     }
 
-    fn news(&mut self, news: News, effects: &mut Effects) {
-        let Some(peer) = &self.peer else { return };
+    fn news(&mut self, news: News, effects: &mut Effects) -> Result<(), SessionError> {
+        let storing = |want: &Want| matches!(want, Want::StoreNews);
+        let (false, Some(peer)) = (self.wants.iter().any(storing), &self.peer) else {
+            return Err(unexpected(&Message::News(news)));
+        };
         let claim = news
             .stretch
             .filter(|stretch| stretch.last > stretch.after)
@@ -1446,6 +1593,7 @@ impl Session {
             claim,
         };
         self.ask(request, Want::StoreNews, effects);
+        Ok(())
     }
 
     // ---- time, and the end
@@ -1458,7 +1606,6 @@ impl Session {
                 Role::Answerer => effects.push(Effect::Send(Message::Later)),
                 Role::Asker => self.go_on(effects),
             }
-            return Ok(());
         }
         if self.is_busy() {
             if now >= self.last_sent + WAIT_EVERY_MS {
@@ -1466,8 +1613,10 @@ impl Session {
             }
             return Ok(());
         }
-        let heard = self.last_heard.max(self.last_sent);
-        match now >= heard + SILENCE_MS_MAX && !self.is_live() {
+        let said = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Send(_)));
+        match !said && self.owes() && now >= self.silent_at() {
             true => Err(SessionError::Silent),
             false => Ok(()),
         }
@@ -1490,7 +1639,7 @@ impl Session {
     /// Where to begin sending our log to a peer that has read it up to `cursor`.
     fn from(&self, cursor: Option<Cursor>) -> IngestSeq {
         cursor
-            .filter(|cursor| cursor.log_id == self.local.log_id && cursor.seq <= self.ours.head)
+            .filter(|cursor| cursor.log_id == self.local.log_id && cursor.seq <= self.told_head)
             .map_or(IngestSeq::ZERO, |cursor| cursor.seq)
     }
 
