@@ -278,7 +278,12 @@ impl Drop for Device {
         if std::thread::panicking() {
             let status = self.home.rr(["status"]).output().unwrap();
             let text = String::from_utf8_lossy(&status.stdout).into_owned();
-            eprintln!("--- status of {}:\n{text}", self.name);
+            let state = fs::read_to_string(self.home.data().join("daemon.json"));
+            eprintln!(
+                "--- status of {}:\n{text}{}",
+                self.name,
+                state.unwrap_or_default()
+            );
         }
     }
 }
