@@ -195,6 +195,18 @@ impl Device {
         self.daemon = Some(Process::start(&self.name, command, log));
     }
 
+    /// Waits until the daemon says that it runs, and where it listens.
+    pub(crate) fn is_up(&mut self) {
+        let what = format!("the daemon of {} is up", self.name);
+        until_true(&what, LONG, || {
+            self.daemon().assert_runs();
+            // Before the first start there is not even a database.
+            let output = self.home.rr(["status", "--json"]).output().unwrap();
+            let status: Result<Value, _> = serde_json::from_slice(&output.stdout);
+            status.is_ok_and(|status| status["daemon"]["running"] == true)
+        });
+    }
+
     pub(crate) fn daemon(&mut self) -> &mut Process {
         self.daemon.as_mut().expect("the daemon was started")
     }
@@ -285,6 +297,17 @@ impl Drop for Device {
                 state.unwrap_or_default()
             );
         }
+    }
+}
+
+/// Starts several daemons at once.
+pub(crate) fn start_all<'a>(devices: impl IntoIterator<Item = &'a mut Device>) {
+    let mut devices: Vec<_> = devices.into_iter().collect();
+    for device in &mut devices {
+        device.start();
+    }
+    for device in devices {
+        device.is_up();
     }
 }
 

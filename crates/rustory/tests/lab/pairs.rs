@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::device::{NOISE_BYTES_MIN, Swarm, all_identical, both_say_identical, noise};
+use crate::device::{NOISE_BYTES_MIN, Swarm, all_identical, both_say_identical, noise, start_all};
 use crate::namespace::possible;
 use crate::topology::{Lab, NATS, Nat, SiteSpec, Unsolicited};
 use crate::wait::LONG;
@@ -40,8 +40,7 @@ fn check_pair(a: impl Into<SiteSpec>, b: impl Into<SiteSpec>) {
     a.types(noise("a", 20));
     b.types(noise("b", 30));
     let begun = std::time::Instant::now();
-    a.start();
-    b.start();
+    start_all([&mut a, &mut b]);
     a.holds(50, LONG);
     b.holds(50, LONG);
     let first = begun.elapsed();
@@ -106,8 +105,7 @@ fn two_devices_of_one_home_sync_within_it() {
     let (at_a, at_b) = (lab.host(home), lab.host(home));
     let swarm = Swarm::with_hub(&lab);
     let (mut a, mut b) = (swarm.device(&at_a, "a"), swarm.device(&at_b, "b"));
-    a.start();
-    b.start();
+    start_all([&mut a, &mut b]);
     a.gets_path(&b, "lan", LONG);
     let (lan, hub) = (lab.lan_traffic(&at_a, &at_b), lab.traffic(&at_a, lab.hub()));
     a.types(noise("bulk", BULK as usize));
