@@ -5,6 +5,19 @@ use rustory_core::sync::session::Report;
 use rustory_core::{Cursor, Timestamp};
 use rustory_store::{Exchange, PeerPath, PeerSeen, Store, StoreError};
 
+/// A device that said hello.
+pub(crate) fn seen(peer: &Hello, path: PeerPath, now: Timestamp) -> PeerSeen {
+    PeerSeen {
+        name: peer.device_name.clone(),
+        path,
+        head: Some(Cursor {
+            log_id: peer.log_id,
+            seq: peer.head,
+        }),
+        at: now,
+    }
+}
+
 /// A device that was met, and a round with it that reached its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Round {
@@ -18,17 +31,14 @@ impl Round {
         let head = report
             .compared
             .map_or(peer.head, |compared| compared.their_head);
+        let mut seen = seen(peer, path, now);
+        seen.head = Some(Cursor {
+            log_id: peer.log_id,
+            seq: head,
+        });
         Round {
             device_id: peer.device_id.clone(),
-            seen: PeerSeen {
-                name: peer.device_name.clone(),
-                path,
-                head: Some(Cursor {
-                    log_id: peer.log_id,
-                    seq: head,
-                }),
-                at: now,
-            },
+            seen,
             exchange: Exchange {
                 unreadable: report.unreadable,
                 unsendable: report.unsendable,

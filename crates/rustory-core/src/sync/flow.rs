@@ -21,6 +21,7 @@ pub(super) struct Outflow {
     /// The last batch is sent.
     ended: bool,
     mends: bool,
+    left_out: u64,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,7 @@ impl Outflow {
             in_flight: 0,
             ended: false,
             mends,
+            left_out: 0,
         }
     }
 
@@ -129,6 +131,12 @@ impl Outflow {
             end: self.ended,
             mends: self.mends.then_some(true),
         }
+    }
+
+    /// Counts entries that were read and must not be sent; returns how many there were so far.
+    pub(super) fn left_out(&mut self, count: u64) -> u64 {
+        self.left_out += count;
+        self.left_out
     }
 
     /// Takes an acknowledgement. `false`: of more than was sent.

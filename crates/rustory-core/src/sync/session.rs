@@ -719,8 +719,8 @@ impl Session {
         let same_device = hello.device_id == self.local.device_id;
         self.peer = Some(hello);
         match (same_log, self.role) {
-            (true, _) if same_place => {
-                self.close(Reason::DONE, Some("that is this very database"), effects);
+            (true, Role::Asker) if same_place => {
+                self.close(Reason::DONE, None, effects);
                 return Err(SessionError::Itself);
             }
             // One of two copies has to become another. It is the one that asks, so that not both do.
@@ -1453,7 +1453,13 @@ impl Session {
     fn sendable(&mut self, mut entries: Vec<crate::entry::Entry>) -> Vec<crate::entry::Entry> {
         let all = entries.len();
         entries.retain(|entry| entry.validate().is_ok());
-        self.report.unsendable += (all - entries.len()) as u64;
+        let left_out = (all - entries.len()) as u64;
+        // The same ones may be tried more than once in a round.
+        let so_far = match &mut self.out {
+            Some(out) => out.left_out(left_out),
+            None => left_out,
+        };
+        self.report.unsendable = self.report.unsendable.max(so_far);
         entries
     }
 

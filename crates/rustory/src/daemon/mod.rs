@@ -32,7 +32,7 @@ pub(crate) use state::{PeerState, State};
 
 use crate::ctx::{Ctx, now};
 use crate::error::CommandError;
-use crate::exchange::Round;
+use crate::exchange::{Round, seen};
 use crate::host::{LogThread, Manner};
 use crate::keys;
 use peers::{Active, Peers};
@@ -409,7 +409,10 @@ impl<'a> Daemon<'a> {
             Event::Met(hello) => {
                 known.named(&hello.device_id, &hello.device_name);
                 known.error = None;
+                let seen = seen(&hello, known.session_path(id), now());
+                let device_id = hello.device_id.clone();
                 known.hello = Some(hello);
+                self.note(Note::Seen(device_id, seen));
             }
             Event::Round(report) => {
                 known.with(id, |active| active.live = true);

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 
 use rustory_core::Timestamp;
 use rustory_core::sync::LogIdentity;
-use rustory_store::{Failure, Store, StoreError};
+use rustory_store::{Failure, PeerSeen, Store, StoreError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::ctx::{Ctx, now};
@@ -17,6 +17,8 @@ use crate::exchange::Round;
 /// Something to write down.
 #[derive(Debug)]
 pub(super) enum Note {
+    /// A device said hello.
+    Seen(String, PeerSeen),
     /// A round with a device ended.
     Round(Box<Round>),
     /// It could not be reached, or the exchange broke off.
@@ -103,6 +105,7 @@ fn identity(store: &Store) -> LogIdentity {
 
 fn write(store: &mut Store, note: &Note, now: Timestamp) -> Result<(), StoreError> {
     match note {
+        Note::Seen(device_id, seen) => store.note_peer_seen(device_id, seen),
         Note::Round(round) => round.note(store),
         Note::Failed(device_id, text) => {
             let text = text.clone();
