@@ -263,21 +263,6 @@ impl Device {
         Some(self.peer(other)?["path"].as_str()?.to_owned())
     }
 
-    /// Waits until the connection to another device runs that way.
-    pub(crate) fn gets_path(&self, other: &Device, path: &str, most: Duration) -> Duration {
-        let what = format!("{} reaches {} by `{path}`", self.name, other.name);
-        let mut last = None;
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < most {
-            last = self.path_to(other);
-            if last.as_deref() == Some(path) {
-                return begun.elapsed();
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("not within {most:?}: {what}, but {last:?}");
-    }
-
     /// Every entry with every field.
     pub(crate) fn entries(&self) -> BTreeSet<String> {
         let listed = self.home.ok(&["list", "--json", "--limit", "all"]);
@@ -313,6 +298,11 @@ pub(crate) fn start_all<'a>(devices: impl IntoIterator<Item = &'a mut Device>) {
 
 /// Commands that no compression makes much smaller, each another one.
 pub(crate) fn noise(prefix: &str, count: usize) -> Vec<String> {
+    noise_of(prefix, count, NOISE_BYTES_MIN / 8)
+}
+
+/// The same with so many words of 8 bytes of chance.
+pub(crate) fn noise_of(prefix: &str, count: usize, words: u64) -> Vec<String> {
     static STATE: AtomicU64 = AtomicU64::new(0x9e37_79b9_7f4a_7c15);
     let word = || {
         let mut x = STATE.load(Ordering::Relaxed);
@@ -323,7 +313,10 @@ pub(crate) fn noise(prefix: &str, count: usize) -> Vec<String> {
         format!("{x:016x}")
     };
     (0..count)
-        .map(|n| format!("{prefix}{n} {}", [(); 10].map(|()| word()).concat()))
+        .map(|n| {
+            let chance: String = (0..words).map(|_| word()).collect();
+            format!("{prefix}{n} {chance}")
+        })
         .collect()
 }
 
@@ -349,6 +342,16 @@ pub(crate) fn all_identical(devices: &[&Device], count: u64, most: Duration) -> 
         );
     }
     begun.elapsed()
+}
+
+/// Waits until one of two says that their connection runs that way. Which way bytes go is for the
+/// counters to tell.
+pub(crate) fn gets_path(a: &Device, b: &Device, path: &str, most: Duration) -> Duration {
+    let what = format!("{} and {} connect by `{path}`", a.name, b.name);
+    until_true(&what, most, || {
+        let said = [a.path_to(b), b.path_to(a)];
+        said.iter().any(|it| it.as_deref() == Some(path))
+    })
 }
 
 /// Waits until each of two says of the other one that they are identical.

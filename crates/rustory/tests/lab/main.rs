@@ -5,9 +5,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod device;
+mod hubs;
 mod itself;
+mod lines;
+mod member;
+mod moves;
 mod namespace;
 mod pairs;
 mod process;
+mod strangers;
 mod topology;
 mod wait;

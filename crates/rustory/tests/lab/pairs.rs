@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::device::{NOISE_BYTES_MIN, Swarm, all_identical, both_say_identical, noise, start_all};
+use crate::device::{
+    NOISE_BYTES_MIN, Swarm, all_identical, both_say_identical, gets_path, noise, start_all,
+};
 use crate::namespace::possible;
 use crate::topology::{Lab, NATS, Nat, SiteSpec, Unsolicited};
 use crate::wait::LONG;
@@ -45,8 +47,7 @@ fn check_pair(a: impl Into<SiteSpec>, b: impl Into<SiteSpec>) {
     b.holds(50, LONG);
     let first = begun.elapsed();
     let path = if direct { "direct" } else { "relay" };
-    a.gets_path(&b, path, PUNCH_MAX);
-    b.gets_path(&a, path, PUNCH_MAX);
+    gets_path(&a, &b, path, PUNCH_MAX);
     let settled = begun.elapsed();
 
     let hub = lab.hub();
@@ -54,7 +55,6 @@ fn check_pair(a: impl Into<SiteSpec>, b: impl Into<SiteSpec>) {
     let before = counted();
     a.types(noise("bulk", BULK as usize));
     let took = all_identical(&[&a, &b], 50 + BULK, LONG);
-    both_say_identical(&a, &b, LONG);
     let after = counted();
     let [between, hub_a, hub_b] = [0, 1, 2].map(|n| (after[n] - before[n]).bytes);
     println!(
@@ -106,11 +106,10 @@ fn two_devices_of_one_home_sync_within_it() {
     let swarm = Swarm::with_hub(&lab);
     let (mut a, mut b) = (swarm.device(&at_a, "a"), swarm.device(&at_b, "b"));
     start_all([&mut a, &mut b]);
-    a.gets_path(&b, "lan", LONG);
+    gets_path(&a, &b, "lan", LONG);
     let (lan, hub) = (lab.lan_traffic(&at_a, &at_b), lab.traffic(&at_a, lab.hub()));
     a.types(noise("bulk", BULK as usize));
     all_identical(&[&a, &b], BULK, LONG);
-    both_say_identical(&a, &b, LONG);
     let lan = (lab.lan_traffic(&at_a, &at_b) - lan).bytes;
     let hub = (lab.traffic(&at_a, lab.hub()) - hub).bytes;
     println!("one home: bytes: lan {lan}, hub {hub}");
@@ -118,6 +117,25 @@ fn two_devices_of_one_home_sync_within_it() {
         lan > BULK * NOISE_BYTES_MIN && hub < CHATTER_BYTES_MAX,
         "{lan}, {hub}"
     );
+}
+
+#[test]
+fn both_sides_say_how_they_are_connected_and_that_they_are_identical() {
+    if !possible("what status says") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let (at_a, at_b) = (lab.host_behind(Nat::Home), lab.host_behind(Nat::None));
+    let swarm = Swarm::with_hub(&lab);
+    let (mut a, mut b) = (swarm.device(&at_a, "a"), swarm.device(&at_b, "b"));
+    start_all([&mut a, &mut b]);
+    for (n, device) in [&a, &b].into_iter().enumerate() {
+        device.types(noise("now", 200));
+        all_identical(&[&a, &b], 200 * (n as u64 + 1), LONG);
+        both_say_identical(&a, &b, Duration::from_secs(10));
+    }
+    let said = [a.path_to(&b), b.path_to(&a)];
+    assert_eq!(said, [Some("direct".to_owned()), Some("direct".to_owned())]);
 }
 
 #[test]
