@@ -167,6 +167,9 @@ pub(crate) fn some_entries(gossip: &Gossip<'_>, rng: &mut Rng) -> Vec<Entry> {
         let Some(entry) = gossip.entries.get(rng.index(gossip.entries.len().max(1))) else {
             continue;
         };
+        if entry.validate().is_err() {
+            continue;
+        }
         let mut entry = entry.clone();
         match rng.below(4) {
             0 => entry.cmd.push(b'!'),

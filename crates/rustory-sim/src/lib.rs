@@ -5,11 +5,14 @@
 //! the disk and the clock are the world's.
 #![warn(missing_docs, clippy::unwrap_used)]
 
+pub mod fuzz;
+
 mod liar;
 mod log;
 mod mem_log;
 mod rng;
 mod run;
+mod store_log;
 mod weather;
 mod world;
 
@@ -18,5 +21,6 @@ pub use log::{DeviceLog, Row};
 pub use mem_log::MemLog;
 pub use rng::Rng;
 pub use run::{Outcome, run_seed};
+pub use store_log::StoreLog;
 pub use weather::{Topology, Weather};
-pub use world::{Violation, World};
+pub use world::{Traffic, Violation, World};

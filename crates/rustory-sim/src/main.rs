@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rustory_sim::{MemLog, Outcome, run_seed};
+use rustory_sim::{MemLog, Outcome, StoreLog, run_seed};
 
 const USAGE: &str = "\
-usage: rr-sim --seed S [-v]
-       rr-sim [--seed-from S] --seeds N";
+usage: rr-sim [--real-store] --seed S [-v]
+       rr-sim [--real-store] [--seed-from S] --seeds N";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -15,6 +15,7 @@ struct Args {
     from: u64,
     seeds: u64,
     verbose: bool,
+    real_store: bool,
 }
 
 fn parse() -> Option<Args> {
@@ -26,6 +27,7 @@ fn parse() -> Option<Args> {
             "--seed-from" => args.from = given.next()?.parse().ok()?,
             "--seeds" => args.seeds = given.next()?.parse().ok()?,
             "-v" => args.verbose = true,
+            "--real-store" => args.real_store = true,
             _ => return None,
         }
     }
@@ -45,14 +47,15 @@ fn main() -> ExitCode {
         }
     }));
     match args.seed {
-        Some(seed) => one(seed, args.verbose),
-        None => many(args.from, args.seeds),
+        Some(seed) => one(seed, &args),
+        None => many(&args),
     }
 }
 
-fn one(seed: u64, verbose: bool) -> ExitCode {
-    let outcome = run(seed, verbose.then_some(|line: &str| println!("{line}")));
-    match tell(seed, &outcome) {
+fn one(seed: u64, args: &Args) -> ExitCode {
+    let trace: Option<fn(&str)> = args.verbose.then_some(|line| println!("{line}"));
+    let outcome = run(seed, args, trace);
+    match tell(seed, args, &outcome) {
         true => ExitCode::FAILURE,
         false => {
             println!(
@@ -64,14 +67,15 @@ fn one(seed: u64, verbose: bool) -> ExitCode {
     }
 }
 
-fn many(from: u64, seeds: u64) -> ExitCode {
+fn many(args: &Args) -> ExitCode {
+    let (from, seeds) = (args.from, args.seeds);
     let began = Instant::now();
     let (mut failed, mut events, mut sessions) = (0u64, 0, 0);
     for seed in from..from + seeds {
-        let outcome = run(seed, None);
+        let outcome = run(seed, args, None);
         events += outcome.events;
         sessions += outcome.sessions;
-        failed += u64::from(tell(seed, &outcome));
+        failed += u64::from(tell(seed, args, &outcome));
     }
     let took = began.elapsed();
     println!(
@@ -85,14 +89,18 @@ fn many(from: u64, seeds: u64) -> ExitCode {
     }
 }
 
-fn run(seed: u64, trace: Option<fn(&str)>) -> Outcome {
-    run_seed::<MemLog>(seed, trace)
+fn run(seed: u64, args: &Args, trace: Option<fn(&str)>) -> Outcome {
+    match args.real_store {
+        true => run_seed::<StoreLog>(seed, trace),
+        false => run_seed::<MemLog>(seed, trace),
+    }
 }
 
 /// Says which property a seed violates, and how to see it again.
-fn tell(seed: u64, outcome: &Outcome) -> bool {
+fn tell(seed: u64, args: &Args, outcome: &Outcome) -> bool {
     if let Some(violation) = &outcome.violation {
-        println!("rr-sim --seed {seed}   {violation}");
+        let store = if args.real_store { " --real-store" } else { "" };
+        println!("rr-sim{store} --seed {seed}   {violation}");
     }
     outcome.violation.is_some()
 }

@@ -172,6 +172,10 @@ impl Weather {
             0 => rng.pick(rates),
             _ => 0,
         };
+        if devices > 4 {
+            // Many sessions wait for one log.
+            weather.log_delay = weather.log_delay.min(500);
+        }
         if weather.log_delay > 1_000 {
             weather.piece = weather.piece.max(7);
         }
@@ -198,12 +202,6 @@ impl Weather {
             weather.liars = vec![Lie::draw(rng)];
         }
         weather
-    }
-
-    /// Whether a log may be other than its peers remember it.
-    #[must_use]
-    pub fn sets_back(&self) -> bool {
-        self.set_backs + self.clones + self.losses + self.silent_losses + self.recreated > 0
     }
 
     /// Whether two entries may come under one id.

@@ -8,7 +8,8 @@ use rustory_core::cursor::{IngestSeq, LogId};
 use rustory_core::digest::Tally;
 use rustory_core::entry::{Entry, EntryId, Extra};
 use rustory_core::sync::session::{
-    Effect, Event as SessionEvent, Input, Local, Role, Session, SessionError, Start, StreamEnd,
+    Effect, Event as SessionEvent, Input, Local, Report, Role, Session, SessionError, Start,
+    StreamEnd,
 };
 use rustory_core::sync::{
     Answer, Compared, Ended, Failed, Lease, LogFailure as _, LogIdentity, Message, Plan, Reason,
@@ -221,6 +222,8 @@ struct End {
 /// What crossed.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
+    /// Entries that were sent to the device they come from.
+    pub back: u64,
     /// How often each entry was sent to each device.
     pub sent: BTreeMap<(usize, EntryId), u32>,
 }
@@ -238,7 +241,7 @@ impl Traffic {
 pub struct World<L: DeviceLog> {
     /// Told everything that happens.
     pub trace: Option<fn(&str)>,
-    /// What crossed, if it is counted.
+    /// What crossed, if it is counted. Reports are kept then as well.
     pub traffic: Option<Traffic>,
     weather: Weather,
     rng: Rng,
@@ -254,6 +257,10 @@ pub struct World<L: DeviceLog> {
     /// Nothing is to happen any more since then.
     quiet_since: Option<u64>,
     violation: Option<Violation>,
+    crash_at: Option<u64>,
+    /// Some log is not what its peers remember.
+    set_back: bool,
+    reports: Vec<(usize, usize, Report)>,
     typed: Vec<Entry>,
     identities: Vec<(String, LogId)>,
     count: u64,
@@ -288,6 +295,9 @@ impl<L: DeviceLog> World<L> {
             calm: weather.calm_at == 0,
             quiet_since: None,
             violation: None,
+            crash_at: None,
+            set_back: false,
+            reports: Vec::new(),
             typed: Vec::new(),
             identities: Vec::new(),
             count: 0,
@@ -297,9 +307,7 @@ impl<L: DeviceLog> World<L> {
             world.add_device(device);
         }
         for device in 0..world.weather.devices {
-            for _ in 0..world.weather.at_start[device] {
-                world.type_one(device);
-            }
+            world.type_some(device, world.weather.at_start[device]);
             let at = world.now + world.rng.below(3_000);
             world.at(at, Event::Boot { device });
         }
@@ -520,9 +528,8 @@ impl<L: DeviceLog> World<L> {
             } if self.devices[from].boot == boot => self.open(from, to, planned),
             Event::Work { .. } | Event::Plan { .. } | Event::Open { .. } => {}
             Event::Type { device } => {
-                for _ in 0..self.rng.within(1, self.weather.burst as u64) {
-                    self.type_one(device);
-                }
+                let count = self.rng.within(1, self.weather.burst as u64);
+                self.type_some(device, count as usize);
             }
             Event::Boot { device } => self.boot(device),
             Event::Pester { end } => self.pester(end),
@@ -656,88 +663,169 @@ impl<L: DeviceLog> World<L> {
 
     fn damage(&mut self, event: Event) {
         match event {
-            Event::Snapshot { device } => {
-                let snapshot = self.devices[device].log.snapshot();
-                self.devices[device].snapshots.push(snapshot);
-            }
+            Event::Snapshot { device } => self.take_snapshot(device),
             Event::SetBack { device } => {
-                let Some(snapshot) = self.devices[device].snapshots.pop() else {
-                    return;
+                let more = match self.rng.below(2) {
+                    0 => 0,
+                    _ => self.rng.within(1, 10) as usize,
                 };
-                self.say(|| format!("log of {device} is set back"));
-                self.crash(device, 2_000);
-                self.devices[device].log = L::restore(&snapshot, device as u64);
-                self.changed_from_outside(device);
-                // It may grow before anybody sees it.
-                if self.rng.below(2) == 0 {
-                    for _ in 0..self.rng.within(1, 10) {
-                        self.type_one(device);
-                    }
-                }
+                self.set_back(device, more);
             }
-            Event::Clone { from, to } if from != to => {
-                self.say(|| format!("log of {from} is copied to {to}"));
-                self.crash(to, 2_000);
-                let snapshot = self.devices[from].log.snapshot();
-                self.devices[to].log = L::restore(&snapshot, to as u64);
-                self.devices[to].suspect |= self.devices[from].suspect;
-                self.devices[to].snapshots.clear();
-                self.changed_from_outside(to);
-            }
+            Event::Clone { from, to } if from != to => self.copy_log(from, to),
             Event::Recreate { device } => {
-                self.say(|| format!("log of {device} is recreated"));
-                self.crash(device, 2_000);
-                let mut identity = self.devices[device].log.identity();
-                let mut bytes = [7; 16];
-                bytes[..8].copy_from_slice(&self.rng.any().to_be_bytes());
-                identity.log_id = LogId::from_bytes(bytes);
-                if self.rng.below(2) == 0 {
-                    identity.device_id = format!("{:032x}", self.rng.any());
-                }
-                self.devices[device].log = L::create(identity, device as u64);
-                self.devices[device].snapshots.clear();
-                self.changed_from_outside(device);
+                let keeps_its_id = self.rng.below(2) == 0;
+                self.recreate(device, keeps_its_id);
             }
             Event::Lose { device, recounts } => {
-                let rows = self.devices[device].log.rows();
-                if rows.is_empty() {
-                    return;
-                }
-                let from = self.rng.index(rows.len());
+                let rows = self.devices[device].log.len();
+                let from = self.rng.index(rows);
                 let until = match self.rng.below(2) {
-                    0 => rows.len(),
-                    _ => rows.len().min(from + 1 + self.rng.index(5)),
+                    0 => rows,
+                    _ => rows.min(from + 1 + self.rng.index(5)),
                 };
-                let ids: Vec<EntryId> = rows[from..until].iter().map(|row| row.id).collect();
-                self.say(|| format!("{device} loses {} rows, recounts: {recounts}", ids.len()));
-                self.crash(device, 2_000);
-                self.devices[device].log.lose(&ids, recounts);
-                self.devices[device].suspect |= !recounts;
-                self.changed_from_outside(device);
+                self.lose(device, from..until, recounts);
             }
             Event::Rot { device } => {
-                let rows = self.devices[device].log.rows();
-                if rows.is_empty() {
-                    return;
-                }
-                let row = rows[self.rng.index(rows.len())];
-                let Some(entry) = self.typed.iter().find(|entry| entry.id == row.id) else {
-                    return;
-                };
-                let mut entry = entry.clone();
-                self.say(|| format!("{} rots on {device}", entry.id));
-                match self.rng.below(3) {
-                    0 => entry.cmd.push(b'~'),
-                    1 => entry.device_seq = entry.device_seq.map(|seq| seq + 1),
-                    _ => entry.ts = Timestamp::default(),
-                }
-                self.crash(device, 2_000);
-                self.devices[device].log.rot(&entry);
-                self.devices[device].suspect = true;
-                self.changed_from_outside(device);
+                let row = self.rng.index(self.devices[device].log.len());
+                self.rot(device, row);
             }
             _ => {}
         }
+    }
+
+    /// Keeps what the log of a device is now.
+    pub fn take_snapshot(&mut self, device: usize) {
+        let snapshot = self.devices[device].log.snapshot();
+        self.devices[device].snapshots.push(snapshot);
+    }
+
+    /// Sets a log back to its last snapshot; then so many entries are typed before anybody sees it.
+    pub fn set_back(&mut self, device: usize, more: usize) {
+        let Some(snapshot) = self.devices[device].snapshots.pop() else {
+            return;
+        };
+        self.say(|| format!("log of {device} is set back"));
+        self.crash(device, 2_000);
+        self.devices[device].log = L::restore(&snapshot, device as u64);
+        self.changed_from_outside(device);
+        self.type_some(device, more);
+    }
+
+    /// Copies a log to another device, which is taken for the first one then.
+    pub fn copy_log(&mut self, from: usize, to: usize) {
+        self.say(|| format!("log of {from} is copied to {to}"));
+        self.crash(to, 2_000);
+        let snapshot = self.devices[from].log.snapshot();
+        self.devices[to].log = L::restore(&snapshot, to as u64);
+        self.devices[to].suspect |= self.devices[from].suspect;
+        self.devices[to].snapshots.clear();
+        self.changed_from_outside(to);
+    }
+
+    /// Deletes a log; the device begins a new one.
+    pub fn recreate(&mut self, device: usize, keeps_its_id: bool) {
+        self.say(|| format!("log of {device} is recreated"));
+        self.crash(device, 2_000);
+        let mut identity = self.devices[device].log.identity();
+        let mut bytes = [7; 16];
+        bytes[..8].copy_from_slice(&self.rng.any().to_be_bytes());
+        identity.log_id = LogId::from_bytes(bytes);
+        if !keeps_its_id {
+            identity.device_id = format!("{:032x}", self.rng.any());
+        }
+        self.devices[device].log = L::create(identity, device as u64);
+        self.devices[device].snapshots.clear();
+        self.changed_from_outside(device);
+    }
+
+    /// Removes the rows from one to another from a log, behind its back.
+    pub fn lose(&mut self, device: usize, rows: std::ops::Range<usize>, recounts: bool) {
+        let all = self.devices[device].log.rows();
+        let ids: Vec<EntryId> = all[rows].iter().map(|row| row.id).collect();
+        self.say(|| format!("{device} loses {} rows, recounts: {recounts}", ids.len()));
+        self.crash(device, 2_000);
+        self.devices[device].log.lose(&ids, recounts);
+        self.devices[device].suspect |= !recounts;
+        self.changed_from_outside(device);
+    }
+
+    /// Changes a row of a log, behind its back.
+    pub fn rot(&mut self, device: usize, row: usize) {
+        let rows = self.devices[device].log.rows();
+        let Some(row) = rows.get(row) else { return };
+        let Some(entry) = self.typed.iter().find(|entry| entry.id == row.id) else {
+            return;
+        };
+        let mut entry = entry.clone();
+        self.say(|| format!("{} rots on {device}", entry.id));
+        match self.rng.below(3) {
+            0 => entry.cmd.push(b'~'),
+            1 => entry.device_seq = entry.device_seq.map(|seq| seq + 1),
+            _ => entry.ts = Timestamp::default(),
+        }
+        self.crash(device, 2_000);
+        self.devices[device].log.rot(&entry);
+        self.devices[device].suspect = true;
+        self.changed_from_outside(device);
+    }
+
+    /// Has a device compare entry by entry, from its rows, with everybody it can meet.
+    pub fn verify(&mut self, device: usize) {
+        let mut with: BTreeSet<usize> = self.all_honest().into_iter().collect();
+        with.retain(|other| self.weather.neighbours(device, *other));
+        self.devices[device].verify_with = with;
+    }
+
+    /// Turns a device off, until it is turned on.
+    pub fn turn_off(&mut self, device: usize) {
+        self.devices[device].asleep_until = u64::MAX;
+        self.crash(device, u64::MAX - self.now);
+    }
+
+    /// Turns a device on.
+    pub fn turn_on(&mut self, device: usize) {
+        self.devices[device].asleep_until = 0;
+        self.boot(device);
+    }
+
+    /// What a device has, by what is in its rows.
+    pub fn rows(&mut self, device: usize) -> Vec<Row> {
+        self.devices[device].log.rows()
+    }
+
+    /// What sessions reported at the end of their rounds.
+    #[must_use]
+    pub fn reports(&self) -> &[(usize, usize, Report)] {
+        &self.reports
+    }
+
+    /// Two devices begin a session, besides any other.
+    pub fn ask_now(&mut self, from: usize, to: usize) {
+        self.open(from, to, false);
+    }
+
+    /// A device ends at the effect of this number, counted from now over all devices.
+    pub fn crash_at(&mut self, effect: u64) {
+        self.crash_at = Some(effect);
+    }
+
+    /// Whether [`World::crash_at`] is still to come.
+    #[must_use]
+    pub fn is_crash_ahead(&self) -> bool {
+        self.crash_at.is_some()
+    }
+
+    /// Whether a device ends here.
+    fn crashes_now(&mut self) -> bool {
+        match &mut self.crash_at {
+            Some(0) => {
+                self.crash_at = None;
+                return true;
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        !self.calm && self.rng.chance(self.weather.crash)
     }
 
     fn changed_from_outside(&mut self, device: usize) {
@@ -745,6 +833,7 @@ impl<L: DeviceLog> World<L> {
         let there: BTreeSet<EntryId> = rows.iter().map(|row| row.id).collect();
         let it = &mut self.devices[device];
         it.changes += 1;
+        self.set_back = true;
         it.typed.retain(|id| there.contains(id));
         for it in &mut self.devices {
             it.identical_with.clear();
@@ -752,6 +841,13 @@ impl<L: DeviceLog> World<L> {
     }
 
     // ---- typing
+
+    /// So many entries are typed on a device.
+    pub fn type_some(&mut self, device: usize, count: usize) {
+        for _ in 0..count {
+            self.type_one(device);
+        }
+    }
 
     /// Something is typed on a device.
     pub fn type_one(&mut self, device: usize) {
@@ -1038,7 +1134,9 @@ impl<L: DeviceLog> World<L> {
             asker.moved = true;
         }
         if let Some(traffic) = &mut self.traffic {
+            let (own, _) = &self.identities[to];
             for entry in entries {
+                traffic.back += u64::from(entry.device_id == *own);
                 *traffic.sent.entry((to, entry.id)).or_default() += 1;
             }
         }
@@ -1255,7 +1353,7 @@ impl<L: DeviceLog> World<L> {
         let device = end.device;
         let effects = end.session.handle(self.now, input);
         for effect in effects {
-            if !self.calm && self.rng.chance(self.weather.crash) {
+            if self.crashes_now() {
                 let back_in = self.rng.within(100, 20_000);
                 return self.crash(device, back_in);
             }
@@ -1342,6 +1440,9 @@ impl<L: DeviceLog> World<L> {
                 if let Some(compared) = report.compared {
                     self.said(id, compared);
                 }
+                if self.traffic.is_some() {
+                    self.reports.push((device, peer, report));
+                }
                 let honest = self.honest(device) && self.honest(peer);
                 if quiet && honest && !verifies && !moved && bytes > QUIET_ROUND_BYTES_MAX {
                     self.violated(
@@ -1356,7 +1457,7 @@ impl<L: DeviceLog> World<L> {
                 if start == Start::OlderCopy
                     && honest
                     && self.weather.liars.is_empty()
-                    && !self.weather.sets_back()
+                    && !self.set_back
                 {
                     self.violated(
                         "no log is called an older copy that is none",
@@ -1515,7 +1616,7 @@ impl<L: DeviceLog> World<L> {
         } else {
             self.perform(device, request)
         };
-        if !self.calm && self.rng.chance(self.weather.crash) {
+        if self.crashes_now() {
             let back_in = self.rng.within(100, 20_000);
             return self.crash(device, back_in);
         }
@@ -1545,7 +1646,7 @@ impl<L: DeviceLog> World<L> {
         if matches!(request, Request::ForgetCursor { .. })
             && self.honest(device)
             && self.weather.liars.is_empty()
-            && !self.weather.sets_back()
+            && !self.set_back
         {
             self.violated("cursors only rise", format!("{device} forgets {request:?}"));
         }
@@ -1571,17 +1672,47 @@ impl<L: DeviceLog> World<L> {
         if repairs {
             self.devices[device].changes += 1;
         }
-        if let (Some(peer), Some(Some((log, seq)))) = (watched, cursor)
-            && let Some((log_now, seq_now)) = self.cursor_of(device, &peer)
-            && log == log_now
-            && seq_now < seq
-        {
-            self.violated(
-                "cursors only rise",
-                format!("{seq} to {seq_now} on {device}"),
-            );
+        if let Some(peer) = watched {
+            self.check_cursor(device, &peer, cursor.flatten());
         }
         answer
+    }
+
+    /// A cursor only rises within a log, and never over what is not here.
+    fn check_cursor(&mut self, device: usize, peer: &str, before: Option<(LogId, IngestSeq)>) {
+        let Some((log, seq)) = self.cursor_of(device, peer) else {
+            return;
+        };
+        if let Some((log_before, seq_before)) = before
+            && log == log_before
+            && seq < seq_before
+        {
+            let details = format!("{seq_before} to {seq} on {device}");
+            self.violated("cursors only rise", details);
+        }
+        let can_tell = !self.set_back
+            && self.weather.liars.is_empty()
+            && self.weather.unsendable == 0
+            && self.weather.rots == 0;
+        if !can_tell || before == Some((log, seq)) {
+            return;
+        }
+        let Some(other) = self.identities.iter().position(|(id, _)| id == peer) else {
+            return;
+        };
+        let there = self.devices[other].log.rows();
+        let ours: BTreeSet<EntryId> = self.devices[device]
+            .log
+            .rows()
+            .iter()
+            .map(|row| row.id)
+            .collect();
+        let mut covered = there.iter().filter(|row| row.at <= seq.get());
+        let head = there.last().map_or(0, |row| row.at);
+        if seq.get() > head || covered.any(|row| !ours.contains(&row.id)) {
+            let details = format!("{seq} of {other} on {device}");
+            self.violated("a cursor covers what is here", details);
+        }
     }
 
     fn cursor_of(&mut self, device: usize, peer: &str) -> Option<(LogId, IngestSeq)> {
@@ -1600,12 +1731,7 @@ impl<L: DeviceLog> World<L> {
         for device in 0..self.devices.len() {
             self.devices[device].full_until = 0;
             if self.devices[device].suspect {
-                let neighbours: BTreeSet<usize> = self
-                    .all_honest()
-                    .into_iter()
-                    .filter(|other| self.weather.neighbours(device, *other))
-                    .collect();
-                self.devices[device].verify_with = neighbours;
+                self.verify(device);
             }
             if self.rng.below(2) == 0 {
                 for peer in 0..self.devices.len() {
@@ -1732,9 +1858,10 @@ impl<L: DeviceLog> World<L> {
     /// Two more rounds, in which nothing may happen.
     fn stay_quiet(&mut self) -> Verdict {
         let before: Vec<_> = (0..self.devices.len()).map(|d| self.set(d)).collect();
-        self.quiet_since = self.can_say_identical().then_some(self.now);
-        self.run_for(self.weather.interval * 5 / 2)?;
+        // A liar may have something new at any time.
         let still = self.weather.liars.is_empty();
+        self.quiet_since = (still && self.can_say_identical()).then_some(self.now);
+        self.run_for(self.weather.interval * 5 / 2)?;
         for device in self.all_honest() {
             if still && self.set(device) != before[device] {
                 self.violated("rest is rest", format!("{device} changed"));

@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use hashbrown::HashMap;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use rustory_core::sync::{
@@ -342,35 +343,26 @@ impl Room {
     }
 }
 
-/// Up to which number a reader has a device's entries, by the device's small integer, which is
-/// small indeed: they are given out from 1.
-struct Skip(Vec<Option<HaveWhat>>);
+/// Which entries a reader has, by the small integers of their devices.
+struct Skip(HashMap<i64, HaveWhat>);
 
 impl Skip {
     fn new(conn: &Connection, have: &[Have]) -> rusqlite::Result<Skip> {
-        let mut known = Vec::with_capacity(have.len());
+        let mut known = HashMap::with_capacity(have.len());
         for have in have {
             if let Some(device) = device(conn, &have.device_id)? {
-                known.push((usize::try_from(device).unwrap_or(0), have.what));
+                known.insert(device, have.what);
             }
         }
-        let len = known.iter().map(|(device, _)| device + 1).max();
-        let mut skip = vec![None; len.unwrap_or(0)];
-        for (device, what) in known {
-            skip[device] = Some(what);
-        }
-        Ok(Skip(skip))
+        Ok(Skip(known))
     }
 
     fn skips(&self, device: i64, seq: Option<i64>) -> bool {
-        let what = usize::try_from(device)
-            .ok()
-            .and_then(|device| *self.0.get(device)?);
-        match what {
+        match self.0.get(&device) {
             None => false,
             Some(HaveWhat::Everything) => true,
             Some(HaveWhat::Through(through)) => {
-                seq.is_some_and(|seq| seq > 0 && seq.cast_unsigned() <= through)
+                seq.is_some_and(|seq| seq > 0 && seq.cast_unsigned() <= *through)
             }
         }
     }
@@ -495,7 +487,7 @@ fn items(conn: &Connection, origins: Option<&[String]>) -> rusqlite::Result<Item
     let only: Option<Vec<i64>> = origins.map(|_| devices.iter().map(|d| d.id).collect());
     let rows = tally::rows_of(conn, only.as_deref())?;
     let mut set = ItemSet::with_capacity(usize::try_from(rows).unwrap_or(0));
-    let mut found: hashbrown::HashMap<i64, Tally> = hashbrown::HashMap::new();
+    let mut found: HashMap<i64, Tally> = HashMap::new();
     walk(conn, only.as_deref(), |row| {
         let Some(entry) = row.entry else { return };
         let hash = entry.content_hash();

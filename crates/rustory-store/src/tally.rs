@@ -70,10 +70,7 @@ impl Changes {
             }
             let mut tally = stored_tally(conn, device)?;
             tally += change.tally;
-            write_tally(conn, device, tally)?;
-            if let Some((seq, rowid)) = change.newest {
-                raise_seq(conn, device, seq, rowid)?;
-            }
+            write_change(conn, device, tally, change.newest)?;
             match change.recount {
                 Recount::Runs => numbers_of_rows(conn, device)?.write_numbers(conn, device)?,
                 _ => change.runs.merge(conn, device)?,
@@ -243,12 +240,26 @@ fn write_tally(conn: &Connection, device: i64, tally: Tally) -> rusqlite::Result
     Ok(())
 }
 
-/// Notes the highest number of a device and the entry that has it.
-fn raise_seq(conn: &Connection, device: i64, seq: i64, rowid: i64) -> rusqlite::Result<()> {
+/// The tally, and the highest number with the entry that has it if it is higher than before: one
+/// statement, since a transaction of one entry is the usual one.
+fn write_change(
+    conn: &Connection,
+    device: i64,
+    tally: Tally,
+    newest: Option<(i64, i64)>,
+) -> rusqlite::Result<()> {
+    let (seq, rowid) = newest.unzip();
     conn.prepare_cached(
-        "UPDATE devices SET seq_max = ?2, newest = ?3 WHERE id = ?1 AND seq_max <= ?2",
+        "UPDATE devices SET count = ?2, digest = ?3, seq_max = max(seq_max, coalesce(?4, 0)),
+           newest = CASE WHEN ?4 >= seq_max THEN ?5 ELSE newest END WHERE id = ?1",
     )?
-    .execute(params![device, seq, rowid])?;
+    .execute(params![
+        device,
+        tally.count.cast_signed(),
+        blob(tally.digest),
+        seq,
+        rowid
+    ])?;
     Ok(())
 }
 

@@ -46,7 +46,7 @@ impl Ctx {
         Opening {
             access,
             device_id: self.settings.device_id.as_deref(),
-            machine: crate::host::machine(),
+            machine: crate::host::machine(self.settings.data_dir()),
         }
     }
 

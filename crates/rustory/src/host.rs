@@ -80,8 +80,12 @@ pub(crate) fn local(ctx: &Ctx, store: &Store, manner: Manner) -> Local {
 }
 
 /// This machine's own name for itself, which a copied home directory does not bring along. `None`
-/// where there is none.
-pub(crate) fn machine() -> Option<[u8; 16]> {
+/// where there is none, and where several machines share the directory over a network: there the
+/// database would be taken for a copy at each turn.
+pub(crate) fn machine(data_dir: &Path) -> Option<[u8; 16]> {
+    if is_shared(data_dir) {
+        return None;
+    }
     let read = |path| std::fs::read_to_string(path).ok();
     let id = read("/etc/machine-id").or_else(|| read("/var/lib/dbus/machine-id"))?;
     let id = id.trim();
@@ -92,9 +96,36 @@ pub(crate) fn machine() -> Option<[u8; 16]> {
     Some(xxhash_rust::xxh3::xxh3_128(format!("rustory {id}").as_bytes()).to_be_bytes())
 }
 
+/// Whether a directory lies on a file system that other machines may use at the same time.
+#[cfg(target_os = "linux")]
+fn is_shared(dir: &Path) -> bool {
+    /// Of NFS, SMB (two numbers), AFS, 9p, Ceph, Lustre, and FUSE (sshfs); see statfs(2).
+    const SHARED: [i64; 8] = [
+        0x6969,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x5346_414f,
+        0x0102_1997,
+        0x00c3_6400,
+        0x0bd0_0bd0,
+        0x6573_5546,
+    ];
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "its type differs from machine to machine"
+    )]
+    rustix::fs::statfs(dir).is_ok_and(|found| SHARED.contains(&(found.f_type as i64 & 0xffff_ffff)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_shared(_: &Path) -> bool {
+    false
+}
+
 /// Tells two copies of one database apart: on which machine and in which file it is.
 fn place(db: &Path) -> u64 {
     let file = std::fs::metadata(db).map_or((0, 0), |meta| (meta.dev(), meta.ino()));
-    let bytes = format!("{:?} {file:?}", machine());
+    let dir = db.parent().unwrap_or(db);
+    let bytes = format!("{:?} {file:?}", machine(dir));
     xxhash_rust::xxh3::xxh3_64(bytes.as_bytes())
 }

@@ -121,13 +121,14 @@ fn ssh(host: &str, timeout: Duration) -> Result<SshStream, CommandError> {
 }
 
 impl PeerStream {
-    /// Why the far end is gone, if the way there knows better than "closed".
-    pub(crate) async fn post_mortem(self, addr: &PeerAddr) -> Option<CommandError> {
+    /// Closes it and lets the far end come to its own end. Returns why it is gone, if the way there
+    /// knows better than "closed".
+    pub(crate) async fn finish(self, addr: &PeerAddr) -> Option<CommandError> {
         let PeerStream::Ssh(mut stream) = self else {
             return None;
         };
         drop((stream.stdin, stream.stdout));
-        let wait = tokio::time::timeout(Duration::from_secs(2), stream.child.wait());
+        let wait = tokio::time::timeout(FINISH_MAX, stream.child.wait());
         let code = wait.await.ok()?.ok()?.code()?;
         let told = match code {
             127 => CommandError::failed(format!("there is no rr at `{addr}`"))
@@ -139,6 +140,9 @@ impl PeerStream {
         Some(told)
     }
 }
+
+/// The far end writes down what it has learned; then it is not waited for any longer.
+const FINISH_MAX: Duration = Duration::from_secs(5);
 
 impl AsyncRead for PeerStream {
     fn poll_read(

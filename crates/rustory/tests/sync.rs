@@ -1014,7 +1014,8 @@ fn a_peer_that_lies_ends_the_round_with_one_error_and_what_came_before_stays() {
 #[test]
 fn a_peer_of_another_protocol_user_or_with_absurd_names_is_not_believed() {
     let config = "user_id = \"me\"\n";
-    let cases: [(fn(&mut Hello), &str); 3] = [
+    type Change = fn(&mut Hello);
+    let cases: [(Change, &str); 3] = [
         (|hello| hello.protocol = 1, "version 1 of the protocol"),
         (
             |hello| hello.user_id = Some("you".into()),

@@ -207,6 +207,8 @@ enum Receiving {
         head: IngestSeq,
         /// Nothing came yet: the peer may say that it begins at the start instead.
         fresh: bool,
+        /// What is left out is here; else it is yet to be compared.
+        whole: bool,
     },
     /// Entries by id; in the order asked for, cut anywhere. `None`: the peer chooses which.
     Ids(Option<Vec<EntryId>>),
@@ -222,13 +224,15 @@ pub(super) struct Incoming {
 }
 
 impl Inflow {
-    /// Of `log_id` behind `after`, not beyond `head`.
-    pub(super) fn stretch(log_id: LogId, after: IngestSeq, head: IngestSeq) -> Inflow {
+    /// Of `log_id` behind `after`, not beyond `head`. Unless it is `whole`, some of it is left out
+    /// that is not known to be here, and no cursor may move over that.
+    pub(super) fn stretch(log_id: LogId, after: IngestSeq, head: IngestSeq, whole: bool) -> Inflow {
         Inflow::new(Receiving::Stretch {
             log_id,
             after,
             head,
             fresh: true,
+            whole,
         })
     }
 
@@ -269,6 +273,7 @@ impl Inflow {
                     after,
                     head,
                     fresh,
+                    whole,
                 },
                 Some(stretch),
             ) => {
@@ -279,7 +284,7 @@ impl Inflow {
                 check_stretch(stretch, *after, *head, count, batch.end)?;
                 *fresh = false;
                 *after = stretch.last;
-                Some(Claim {
+                whole.then_some(Claim {
                     log_id: *log_id,
                     after: stretch.after,
                     last: stretch.last,

@@ -25,6 +25,15 @@ impl Reader<'_> {
         .collect()
     }
 
+    /// Whether everything that is left out is here, so that having read the rest is having it all.
+    pub(super) fn is_whole(&self, other: &Summary) -> bool {
+        other.origins.iter().all(|theirs| {
+            let ours = self.has.origin(&theirs.device_id);
+            self.what(theirs) != Some(HaveWhat::Everything)
+                || ours.is_some_and(|ours| ours.tally == theirs.tally)
+        })
+    }
+
     /// Whether reading the other log would bring anything, as far as one can tell.
     pub(super) fn gains(&self, other: &Summary) -> bool {
         if self.from.is_some_and(|from| from >= other.head.get()) {

@@ -1085,11 +1085,13 @@ impl Session {
         let log_id = peer.log_id;
         let after = self.read.map_or(IngestSeq::ZERO, |cursor| cursor.seq);
         self.stage = Stage::Pulling;
-        self.incoming = Some(Inflow::stretch(log_id, after, self.theirs.head));
+        let reader = self.our_reader();
         let wanted = Wanted {
             cursor: self.read,
-            have: self.our_reader().have(&self.theirs),
+            have: reader.have(&self.theirs),
         };
+        let whole = reader.is_whole(&self.theirs);
+        self.incoming = Some(Inflow::stretch(log_id, after, self.theirs.head, whole));
         effects.push(Effect::Send(Message::Pull(wanted)));
     }
 
@@ -1176,6 +1178,20 @@ impl Session {
         // A copy of this log is about to be another one.
         let copy = peer.log_id == self.local.log_id;
         if !copy && (compared.identical() || self.round.futile) {
+            if !compared.identical() {
+                // Whatever can come of the peer's log is here.
+                let request = Request::Store {
+                    peer: peer.device_id.clone(),
+                    entries: Vec::new(),
+                    claim: Some(Claim {
+                        log_id: peer.log_id,
+                        after: IngestSeq::ZERO,
+                        last: self.theirs.head,
+                    }),
+                };
+                self.wants.push_back(Want::Nothing);
+                effects.push(Effect::Ask(request));
+            }
             let request = Request::Compared {
                 peer: peer.device_id.clone(),
                 log_id: peer.log_id,
@@ -1218,7 +1234,9 @@ impl Session {
             from: cursor.map(|cursor| cursor.seq.get()),
         };
         let have = reader.have(&self.theirs);
-        self.incoming = Some(Inflow::stretch(peer.log_id, after, self.theirs.head));
+        let whole = reader.is_whole(&self.theirs);
+        let inflow = Inflow::stretch(peer.log_id, after, self.theirs.head, whole);
+        self.incoming = Some(inflow);
         effects.push(Effect::Send(Message::Accept(Wanted { cursor, have })));
     }
 
@@ -1493,6 +1511,7 @@ impl Session {
         };
         let unreadable = batch.entries.unreadable;
         let mends = batch.mends == Some(true);
+        let by_id = batch.stretch.is_none();
         let peer_id = peer.device_id.clone();
         let incoming = inflow
             .batch(batch)
@@ -1509,7 +1528,7 @@ impl Session {
             Role::Asker => !self.they_are_damaged,
             Role::Answerer => mends,
         };
-        let mends = trusted && !self.damaged.is_empty() && incoming.claim.is_none();
+        let mends = trusted && !self.damaged.is_empty() && by_id;
         let entries = incoming.entries;
         let request = match mends {
             true => Request::Repair {

@@ -303,15 +303,17 @@ async fn meet(ctx: &Ctx, host: &Host, addr: &PeerAddr, timeout: Duration) -> Met
         }
     };
     watcher.progress.clear();
+    let took = watcher.began.elapsed();
+    let gone = stream.finish(addr).await;
     match (ended, watcher.met) {
-        (Ok(()), Some(peer)) => Ok((peer, watcher.report, watcher.began.elapsed())),
+        (Ok(()), Some(peer)) => Ok((peer, watcher.report, took)),
         (Ok(()), None) => Err((
             CommandError::failed("the exchange ended at once; this is a bug"),
             None,
         )),
         (Err(err), met) => {
             let told = match &err {
-                SessionError::Broken(_) if met.is_none() => stream.post_mortem(addr).await,
+                SessionError::Broken(_) if met.is_none() => gone,
                 _ => None,
             };
             let name = met.as_ref().map_or_else(|| addr.to_string(), display_name);

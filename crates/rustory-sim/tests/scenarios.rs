@@ -1,0 +1,399 @@
+//! What broke in other tools, one test each.
+
+use rustory_sim::{Lie, MemLog, Topology, Traffic, Weather, World};
+
+type Sim = World<MemLog>;
+
+fn world(weather: Weather) -> Sim {
+    let mut world = Sim::new(weather, 1);
+    world.traffic = Some(Traffic::default());
+    world
+}
+
+fn fair(devices: usize, at_start: &[usize]) -> Sim {
+    world(weather(devices, at_start))
+}
+
+fn weather(devices: usize, at_start: &[usize]) -> Weather {
+    let mut weather = Weather::fair(devices);
+    weather.at_start[..at_start.len()].copy_from_slice(at_start);
+    weather
+}
+
+/// Runs until all hold the same, and says how many entries that is.
+fn settle(world: &mut Sim) -> usize {
+    if let Err(violation) = world.run_until_equal() {
+        panic!("{violation}");
+    }
+    world.rows(0).len()
+}
+
+fn run(world: &mut Sim, ms: u64) {
+    if let Err(violation) = world.run_for(ms) {
+        panic!("{violation}");
+    }
+}
+
+fn times(world: &Sim) -> f64 {
+    world.traffic.as_ref().unwrap().times()
+}
+
+// ---- nothing is lost, whatever ends when
+
+#[test]
+fn killed_at_every_effect_and_commit_of_an_exchange_both_are_equal_in_the_end() {
+    for effect in 0.. {
+        let mut weather = weather(2, &[7, 5]);
+        weather.piece = 2;
+        let mut world = world(weather);
+        world.crash_at(effect);
+        assert_eq!(settle(&mut world), 12, "killed at {effect}");
+        if world.is_crash_ahead() {
+            assert!(effect > 30, "{effect}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_page_boundary_hides_nothing_in_either_direction() {
+    const PAGE: usize = 4;
+    let sizes = [
+        0,
+        1,
+        PAGE - 1,
+        PAGE,
+        PAGE + 1,
+        3 * PAGE - 1,
+        3 * PAGE,
+        3 * PAGE + 1,
+    ];
+    for ours in sizes {
+        for theirs in sizes {
+            let mut weather = weather(2, &[ours, theirs]);
+            weather.piece = PAGE;
+            let mut world = world(weather);
+            assert_eq!(settle(&mut world), ours + theirs, "{ours}, {theirs}");
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_in_the_middle_is_made_up_for() {
+    let mut weather = weather(2, &[50, 50]);
+    weather.piece = 3;
+    weather.full = 5;
+    weather.busy = 300;
+    weather.calm_at = 60_000;
+    let mut world = world(weather);
+    world.run_to_the_end().unwrap();
+    assert_eq!(world.rows(0).len(), 100);
+}
+
+#[test]
+fn two_sessions_at_once_skip_nothing() {
+    let mut weather = weather(2, &[40, 40]);
+    weather.piece = 3;
+    weather.stays = vec![true; 2];
+    let mut world = world(weather);
+    run(&mut world, 4_000);
+    for _ in 0..10 {
+        world.ask_now(0, 1);
+        world.ask_now(1, 0);
+        world.type_some(0, 2);
+        world.type_some(1, 1);
+        run(&mut world, 7);
+    }
+    assert_eq!(settle(&mut world), 110);
+}
+
+#[test]
+fn an_interrupted_first_exchange_goes_on_where_it_was() {
+    let mut weather = weather(2, &[300, 0]);
+    weather.piece = 10;
+    weather.cut = 500;
+    weather.calm_at = 600_000;
+    let mut world = world(weather);
+    world.run_to_the_end().unwrap();
+    assert_eq!(world.rows(1).len(), 300);
+    // What was under way when it was cut is sent again, and not all of it.
+    assert!(times(&world) < 2.5, "{}", times(&world));
+}
+
+// ---- who has which log
+
+#[test]
+fn a_recreated_database_is_noticed_and_everything_arrives() {
+    for keeps_its_id in [true, false] {
+        let mut world = fair(2, &[5, 3]);
+        settle(&mut world);
+        world.recreate(0, keeps_its_id);
+        world.type_some(0, 3);
+        assert_eq!(settle(&mut world), 11, "it gets its own back as well");
+    }
+}
+
+#[test]
+fn a_restored_database_is_noticed_and_everything_arrives() {
+    for more in [0, 1, 9, 10, 11, 30] {
+        let mut world = fair(3, &[20, 5, 5]);
+        settle(&mut world);
+        world.take_snapshot(0);
+        world.type_some(0, 10);
+        assert_eq!(settle(&mut world), 40);
+        world.set_back(0, more);
+        assert_eq!(
+            settle(&mut world),
+            40 + more,
+            "numbers given out twice: {more}"
+        );
+    }
+}
+
+#[test]
+fn a_copied_database_becomes_a_device_of_its_own() {
+    let mut world = fair(3, &[10, 0, 4]);
+    settle(&mut world);
+    world.copy_log(0, 1);
+    world.type_some(0, 3);
+    world.type_some(1, 2);
+    assert_eq!(settle(&mut world), 19);
+    world.type_some(0, 1);
+    world.type_some(1, 1);
+    assert_eq!(settle(&mut world), 21);
+}
+
+#[test]
+fn a_copy_that_never_meets_its_original_loses_nothing() {
+    let mut weather = weather(3, &[10, 5, 0]);
+    weather.topology = Topology::Chain;
+    let mut world = world(weather);
+    settle(&mut world);
+    world.copy_log(0, 2);
+    for _ in 0..3 {
+        world.type_some(0, 3);
+        world.type_some(2, 2);
+        run(&mut world, 30_000);
+    }
+    assert_eq!(settle(&mut world), 30);
+}
+
+#[test]
+fn two_devices_with_one_id_exchange_everything() {
+    let mut world = fair(3, &[4, 4, 4]);
+    world.recreate(1, true);
+    settle(&mut world);
+    world.copy_log(0, 1);
+    world.recreate(1, true);
+    world.type_some(1, 6);
+    world.type_some(0, 2);
+    assert_eq!(settle(&mut world), 16);
+}
+
+#[test]
+fn a_device_that_lost_rows_gets_them_back() {
+    for lost in [0..3, 4..9, 27..30, 0..30] {
+        let mut world = fair(2, &[20, 10]);
+        settle(&mut world);
+        world.lose(0, lost.clone(), true);
+        assert_eq!(settle(&mut world), 30, "{lost:?}");
+    }
+}
+
+#[test]
+fn a_rotten_row_is_found_and_healed_by_verifying() {
+    for row in 0..10 {
+        let mut world = fair(2, &[6, 4]);
+        settle(&mut world);
+        let before = world.rows(1);
+        world.rot(0, row);
+        assert!(!world.is_equal());
+        world.verify(0);
+        run(&mut world, 60_000);
+        assert!(world.is_equal(), "row {row}");
+        assert_eq!(world.rows(1), before, "the good one stays");
+    }
+}
+
+#[test]
+fn rows_that_vanished_unnoticed_are_found_by_verifying() {
+    let mut world = fair(2, &[6, 4]);
+    settle(&mut world);
+    world.lose(1, 2..5, false);
+    run(&mut world, 60_000);
+    assert!(!world.is_equal(), "nobody looked");
+    world.verify(0);
+    run(&mut world, 60_000);
+    assert!(world.is_equal());
+}
+
+// ---- who meets whom
+
+#[test]
+fn a_device_meets_another_only_through_a_third() {
+    let mut weather = weather(3, &[5, 0, 5]);
+    weather.topology = Topology::Chain;
+    let mut world = world(weather);
+    world.turn_off(2);
+    run(&mut world, 60_000);
+    world.turn_off(0);
+    world.turn_on(2);
+    run(&mut world, 60_000);
+    assert_eq!(world.rows(2).len(), 10);
+    world.turn_on(0);
+    assert_eq!(settle(&mut world), 10);
+}
+
+#[test]
+fn a_device_that_was_away_for_months_catches_up() {
+    let mut world = fair(4, &[5; 4]);
+    settle(&mut world);
+    world.turn_off(3);
+    for _ in 0..30 {
+        world.type_some(0, 1);
+        run(&mut world, 86_400_000 / 30);
+    }
+    world.turn_on(3);
+    world.type_some(3, 3);
+    assert_eq!(settle(&mut world), 53);
+}
+
+#[test]
+fn clocks_that_are_wrong_by_days_lose_and_repeat_nothing() {
+    let mut weather = weather(4, &[20; 4]);
+    weather.skew_days = 400;
+    let mut world = world(weather);
+    settle(&mut world);
+    for device in 0..4 {
+        world.type_some(device, 5);
+    }
+    assert_eq!(settle(&mut world), 100);
+    assert!(times(&world) <= 1.3, "{}", times(&world));
+}
+
+#[test]
+fn an_entry_beyond_the_limits_holds_back_no_other_and_is_counted() {
+    let mut weather = weather(2, &[200, 0]);
+    weather.unsendable = 1_000;
+    weather.piece = 7;
+    let mut world = world(weather);
+    settle(&mut world);
+    let all = world.rows(0);
+    let sendable = all.iter().filter(|row| row.sendable).count();
+    assert!((150..200).contains(&sendable), "{sendable}");
+    assert_eq!(world.rows(1).len(), sendable);
+    run(&mut world, 60_000);
+    assert!(
+        world
+            .reports()
+            .iter()
+            .any(|(_, _, report)| report.unsendable > 0)
+    );
+}
+
+#[test]
+fn entries_without_numbers_are_no_worse_off() {
+    let mut weather = weather(3, &[30, 20, 10]);
+    weather.unnumbered = 10_000;
+    let mut world = world(weather);
+    assert_eq!(settle(&mut world), 60);
+    world.type_some(0, 10);
+    assert_eq!(settle(&mut world), 70);
+}
+
+#[test]
+fn large_entries_pass_in_every_way() {
+    for stays in [false, true] {
+        let mut weather = weather(2, &[30, 30]);
+        weather.large = 10_000;
+        weather.stays = vec![stays; 2];
+        let mut world = world(weather);
+        settle(&mut world);
+        // As news, if they stay connected: together they are larger than a message.
+        world.type_some(0, 90);
+        assert_eq!(settle(&mut world), 150);
+    }
+}
+
+// ---- what it costs
+
+#[test]
+fn an_empty_device_gets_each_entry_about_once_though_nine_have_it() {
+    let mut world = fair(10, &[30; 9]);
+    world.turn_off(9);
+    run(&mut world, 120_000);
+    world.traffic = Some(Traffic::default());
+    world.turn_on(9);
+    assert_eq!(settle(&mut world), 270);
+    assert!(times(&world) <= 1.3, "{}", times(&world));
+    assert_eq!(world.traffic.as_ref().unwrap().back, 0);
+}
+
+#[test]
+fn in_a_quiet_mesh_news_reaches_each_device_about_once() {
+    let mut weather = weather(10, &[10; 10]);
+    weather.stays = vec![true; 10];
+    let mut world = world(weather);
+    settle(&mut world);
+    run(&mut world, 60_000);
+    world.traffic = Some(Traffic::default());
+    for n in 0..100 {
+        world.type_some(n * 7 % 10, 1);
+        run(&mut world, 1_700);
+    }
+    assert_eq!(settle(&mut world), 200);
+    assert!(times(&world) <= 1.3, "{}", times(&world));
+    assert_eq!(
+        world.traffic.as_ref().unwrap().back,
+        0,
+        "never to its origin"
+    );
+}
+
+#[test]
+fn without_staying_connected_each_entry_crosses_about_once_as_well() {
+    let mut world = fair(10, &[10; 10]);
+    assert_eq!(settle(&mut world), 100);
+    assert!(times(&world) <= 1.3, "{}", times(&world));
+    for n in 0..50 {
+        world.type_some(n * 7 % 10, 1);
+        run(&mut world, 3_000);
+    }
+    assert_eq!(settle(&mut world), 150);
+    assert!(times(&world) <= 1.3, "{}", times(&world));
+    assert_eq!(
+        world.traffic.as_ref().unwrap().back,
+        0,
+        "never to its origin"
+    );
+}
+
+// ---- who lies
+
+#[test]
+fn a_liar_of_any_kind_stops_nobody_else() {
+    for lie in [
+        Lie::Changes(1),
+        Lie::Changes(3),
+        Lie::Floods,
+        Lie::Trickles,
+        Lie::FallsSilent(0),
+        Lie::FallsSilent(3),
+        Lie::Waits(1),
+        Lie::Waits(4),
+        Lie::Endless,
+        Lie::Babbles,
+    ] {
+        for stays in [false, true] {
+            let mut weather = weather(4, &[20; 4]);
+            weather.liars = vec![lie];
+            weather.stays = vec![stays; 4];
+            let mut world = world(weather);
+            settle(&mut world);
+            world.type_some(0, 5);
+            world.type_some(1, 5);
+            settle(&mut world);
+            assert!(world.rows(2).len() >= 70, "{lie:?}");
+        }
+    }
+}
