@@ -422,6 +422,9 @@ impl<'a> Daemon<'a> {
                     let round = Round::new(hello, path, &report, now());
                     self.note(Note::Round(Box::new(round)));
                 }
+                // A session that stays does another one, which is how entries of third devices go on.
+                let now = self.now();
+                self.plan.ended(&peer, Ended::Well, now, random());
             }
             Event::Damaged { origins } => crate::ui::warn(format_args!(
                 "the disk changed or lost entries of {}; mending them from a peer",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::device::{Device, Swarm, all_identical, gets_path, noise, start_all};
 use crate::namespace::possible;
 use crate::topology::{Lab, Nat, SiteSpec};
-use crate::wait::LONG;
+use crate::wait::{LONG, until_true};
 
 #[test]
 fn a_device_that_moves_to_another_network_goes_on_by_itself() {
@@ -43,7 +43,13 @@ fn check_partition(lasts: Duration) {
     let mut devices = [0, 1, 2].map(|n| swarm.device(&hosts[n], ["a1", "a2", "b"][n]));
     start_all(&mut devices);
     let [a1, a2, b] = &devices;
-    gets_path(a1, b, "direct", LONG);
+    all_identical(&[a1, a2, b], 0, LONG);
+    gets_path(a1, a2, "lan", LONG);
+    until_true("b meets the others", LONG, || {
+        [a1, a2]
+            .iter()
+            .all(|other| b.path_to(other).is_some() || other.path_to(b).is_some())
+    });
     lab.cut(&hosts[2]);
     for device in [a1, a2, b] {
         device.types(noise("apart", 200));
@@ -70,6 +76,29 @@ fn a_partition_longer_than_any_connection_lasts_heals() {
     if possible("a long partition") {
         check_partition(Duration::from_secs(150));
     }
+}
+
+#[test]
+fn what_two_devices_that_cannot_reach_each_other_type_goes_through_a_third() {
+    if !possible("news by way of a third device") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let hosts = [Nat::None, Nat::Home, Nat::Home].map(|nat| lab.host_behind(nat));
+    lab.block(&hosts[1], &hosts[2]);
+    let mut swarm = Swarm::with_hub(&lab);
+    let mut devices = [0, 1, 2].map(|n| swarm.device(&hosts[n], ["server", "b", "c"][n]));
+    start_all(&mut devices);
+    let [server, b, c] = &devices;
+    gets_path(server, b, "direct", LONG);
+    gets_path(server, c, "direct", LONG);
+    swarm.stop_hub();
+    b.types(noise("before", 1));
+    all_identical(&[server, b, c], 1, LONG * 2);
+    b.types(noise("news", 1));
+    // Not at once: a round after the one that brought it to the server.
+    let took = c.holds(2, LONG);
+    println!("news by way of a third device: {took:.1?}");
 }
 
 /// Devices that join at once, and what each has typed before.

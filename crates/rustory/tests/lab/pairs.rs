@@ -132,7 +132,7 @@ fn both_sides_say_how_they_are_connected_and_that_they_are_identical() {
     for (n, device) in [&a, &b].into_iter().enumerate() {
         device.types(noise("now", 200));
         all_identical(&[&a, &b], 200 * (n as u64 + 1), LONG);
-        both_say_identical(&a, &b, Duration::from_secs(10));
+        both_say_identical(&a, &b, LONG);
     }
     let said = [a.path_to(&b), b.path_to(&a)];
     assert_eq!(said, [Some("direct".to_owned()), Some("direct".to_owned())]);

@@ -55,14 +55,6 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has said something.
-    pub(crate) fn says(&mut self, text: &str, most: Duration) {
-        until(&format!("{} says `{text}`", self.name), most, || {
-            self.assert_runs();
-            self.log().contains(text).then_some(())
-        });
-    }
-
     pub(crate) fn assert_runs(&mut self) {
         let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "{} has ended: {ended:?}", self.name);
