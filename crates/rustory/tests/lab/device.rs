@@ -344,13 +344,14 @@ pub(crate) fn all_identical(devices: &[&Device], count: u64, most: Duration) -> 
     begun.elapsed()
 }
 
-/// Waits until one of two says that their connection runs that way. Which way bytes go is for the
-/// counters to tell.
+/// Waits until one of two says that their connection runs that way, and the other one does not say
+/// otherwise. Which way bytes go is for the counters to tell.
 pub(crate) fn gets_path(a: &Device, b: &Device, path: &str, most: Duration) -> Duration {
     let what = format!("{} and {} connect by `{path}`", a.name, b.name);
     until_true(&what, most, || {
         let said = [a.path_to(b), b.path_to(a)];
-        said.iter().any(|it| it.as_deref() == Some(path))
+        let mut said = said.iter().flatten().peekable();
+        said.peek().is_some() && said.all(|it| it == path)
     })
 }
 
