@@ -515,6 +515,7 @@ impl<'a> Daemon<'a> {
                 }
             }
             Event::Round(report) | Event::FoundSame(report) => {
+                // A session that stays does another one, which is how entries of third devices go on.
                 self.plan.ended(&peer, Ended::Well, now_ms, random());
                 known.error = None;
                 let path = known.session_path(id);
@@ -522,9 +523,6 @@ impl<'a> Daemon<'a> {
                     let round = Round::new(hello, path, &report, now());
                     self.note(Note::Round(Box::new(round)));
                 }
-                // A session that stays does another one, which is how entries of third devices go on.
-                let now = self.now();
-                self.plan.ended(&peer, Ended::Well, now, random());
             }
             Event::SameDeviceId if !known.same_id_told => {
                 known.same_id_told = true;
