@@ -43,26 +43,34 @@ def far_end(directory, rr, home, delay_ms=0, count=None):
 
 
 class Peak(threading.Thread):
-    """Watches the peak memory of every process whose home is `home`, until stopped."""
+    """Watches the peak memory of the process whose home is `home`, until stopped."""
 
     def __init__(self, home):
         super().__init__(daemon=True)
-        self.mark, self.peak, self.running = f"HOME={home}\0".encode(), 0, True
+        self.mark, self.peak, self.running, self.pid = f"HOME={home}\0".encode(), 0, True, None
+
+    def find(self):
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if self.mark in file.read():
+                        return pid
+            except OSError:
+                pass
+        return None
 
     def run(self):
         while self.running:
-            for pid in filter(str.isdigit, os.listdir("/proc")):
-                try:
-                    with open(f"/proc/{pid}/environ", "rb") as file:
-                        if self.mark not in file.read():
-                            continue
-                    with open(f"/proc/{pid}/status") as file:
-                        for line in file:
-                            if line.startswith("VmHWM:"):
-                                self.peak = max(self.peak, int(line.split()[1]) * 1024)
-                except OSError:
-                    pass
-            time.sleep(0.02)
+            self.pid = self.pid or self.find()
+            try:
+                with open(f"/proc/{self.pid}/status") as file:
+                    for line in file:
+                        if line.startswith("VmHWM:"):
+                            self.peak = max(self.peak, int(line.split()[1]) * 1024)
+            except OSError:
+                self.pid = None
+            # Often enough for a peak that only rises, seldom enough to cost nothing.
+            time.sleep(0.1)
 
     def stop(self):
         self.running = False

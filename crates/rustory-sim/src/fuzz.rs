@@ -274,6 +274,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         stays: true,
         origins: Some(summary.clone()),
         admission: None,
+        read: None,
     });
     let batch = |after, last, range: std::ops::Range<usize>, end| {
         Message::Batch(Batch {

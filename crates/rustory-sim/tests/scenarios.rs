@@ -117,13 +117,14 @@ fn two_sessions_at_once_skip_nothing() {
 
 #[test]
 fn an_interrupted_first_exchange_goes_on_where_it_was() {
-    let mut weather = weather(2, &[300, 0]);
+    // Several windows of batches.
+    let mut weather = weather(2, &[900, 0]);
     weather.piece = 10;
     weather.cut = 500;
     weather.calm_at = 600_000;
     let mut world = world(weather);
     world.run_to_the_end().unwrap();
-    assert_eq!(world.rows(1).len(), 300);
+    assert_eq!(world.rows(1).len(), 900);
     // What was under way when it was cut is sent again, and not all of it.
     assert!(times(&world) < 2.5, "{}", times(&world));
 }

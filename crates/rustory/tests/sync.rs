@@ -917,6 +917,7 @@ fn liars_hello(head: u64, change: impl FnOnce(&mut Hello)) -> Message {
             }],
         }),
         admission: None,
+        read: None,
     };
     change(&mut hello);
     Message::Hello(hello)

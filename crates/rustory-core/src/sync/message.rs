@@ -129,6 +129,10 @@ pub struct Hello {
     /// For later: the invitation by which a member admitted this device.
     #[cbor(n(11), with = "minicbor::bytes")]
     pub admission: Option<Vec<u8>>,
+    /// How far the answerer has read the asker's log, where the tallies differ. A hint, so that
+    /// nothing is offered that is there; Accept says it for good.
+    #[n(12)]
+    pub read: Option<Cursor>,
 }
 
 impl Hello {

@@ -750,6 +750,10 @@ impl Session {
         let Some(peer) = &self.peer else { return };
         let (head, log_id, tally) = (peer.head, peer.log_id, peer.tally);
         let origins = peer.origins.clone();
+        let (log_id_here, told) = (self.local.log_id, self.ours.head);
+        self.read_by_peer = peer
+            .read
+            .filter(|cursor| cursor.log_id == log_id_here && cursor.seq <= told);
         let known = self.known_of_peer().map(|known| known.cursor);
         let start = Start::decide(known, log_id, head);
         self.report.start = start;
@@ -938,6 +942,7 @@ impl Session {
             stays: self.local.stays,
             origins: None,
             admission: None,
+            read: None,
         };
         self.greeted = true;
         self.news_after = self.ours.head;
@@ -946,6 +951,8 @@ impl Session {
             equal = peer.tally == tally;
             if !equal {
                 hello.origins = Some(self.ours.clone());
+                let cursor = self.known_of_peer().map(|known| known.cursor);
+                hello.read = cursor.filter(|cursor| cursor.log_id == peer.log_id);
             }
         }
         effects.push(Effect::Send(Message::Hello(hello)));
@@ -1031,8 +1038,7 @@ impl Session {
     fn wants_push(&self) -> bool {
         let reader = Reader {
             has: &self.theirs,
-            // It knows better; if it has read all of it, the offer costs little.
-            from: Some(self.read_by_peer.map_or(0, |cursor| cursor.seq.get())),
+            from: self.read_by_peer.map(|cursor| cursor.seq.get()),
         };
         self.round.compares <= COMPARES_MAX && reader.gains(&self.ours)
     }
