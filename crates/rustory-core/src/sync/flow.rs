@@ -363,3 +363,204 @@ fn check_ids(asked: Option<&[EntryId]>, entries: &[Entry]) -> Result<(), BatchFa
         false => Err(BatchFault::Unasked),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::Extra;
+    use crate::time::Timestamp;
+
+    const LOG: LogId = LogId::from_bytes([1; 16]);
+
+    fn seq(n: u64) -> IngestSeq {
+        IngestSeq::new(n).unwrap()
+    }
+
+    fn entry(n: u64) -> Entry {
+        Entry {
+            id: EntryId::from_bytes(u128::from(n).to_be_bytes()),
+            device_id: "d".into(),
+            user_id: String::new(),
+            ts: Timestamp::default(),
+            cmd: "c".into(),
+            cwd: "".into(),
+            exit_code: None,
+            duration_ms: None,
+            shell: String::new(),
+            hostname: String::new(),
+            version: String::new(),
+            device_seq: None,
+            session: String::new(),
+            extra: Extra::new(),
+        }
+    }
+
+    fn batch(numbers: &[u64], stretch: Option<(u64, u64)>, end: bool) -> Batch {
+        let entries: Vec<Entry> = numbers.iter().copied().map(entry).collect();
+        Batch {
+            entries: entries.into(),
+            stretch: stretch.map(|(after, last)| Stretch {
+                after: seq(after),
+                last: seq(last),
+            }),
+            end,
+            mends: None,
+        }
+    }
+
+    #[test]
+    fn a_stretch_that_cannot_be_true_is_refused() {
+        let of = |change: &dyn Fn(&mut Batch)| {
+            let mut inflow = Inflow::stretch(LOG, seq(10), seq(100), true);
+            let mut batch = batch(&[11, 12], Some((10, 12)), false);
+            change(&mut batch);
+            inflow.batch(batch).err()
+        };
+        let stretch = |after, last| batch(&[11, 12], Some((after, last)), false);
+        assert_eq!(of(&|_| {}), None);
+        assert_eq!(
+            of(&|b| *b = batch(&[], Some((10, 12)), false)),
+            Some(BatchFault::EmptyButMore)
+        );
+        for after in [9, 11] {
+            let (after, expected) = (seq(after), seq(10));
+            assert_eq!(
+                of(&|b| *b = stretch(after.get(), 12)),
+                Some(BatchFault::OutOfPlace { after, expected })
+            );
+        }
+        let (after, last) = (seq(10), seq(10));
+        assert_eq!(
+            of(&|b| *b = stretch(10, 10)),
+            Some(BatchFault::Stands { last, after })
+        );
+        for unreadable in [0, 1] {
+            let (after, last) = (seq(10), seq(11 + unreadable));
+            let entries = 2 + unreadable;
+            assert_eq!(
+                of(&|b| {
+                    *b = stretch(10, 11 + unreadable);
+                    b.entries.unreadable = unreadable;
+                }),
+                Some(BatchFault::TooDense {
+                    entries,
+                    after,
+                    last
+                })
+            );
+        }
+        let (last, head) = (seq(101), seq(100));
+        assert_eq!(
+            of(&|b| *b = stretch(10, 101)),
+            Some(BatchFault::BeyondHead { last, head })
+        );
+        assert_eq!(of(&|b| b.stretch = None), Some(BatchFault::WrongKind));
+    }
+
+    #[test]
+    fn only_the_first_batch_may_begin_at_the_start_instead() {
+        let mut inflow = Inflow::stretch(LOG, seq(10), seq(100), true);
+        let first = inflow.batch(batch(&[1], Some((0, 1)), false)).unwrap();
+        assert!(first.restarted);
+        let again = inflow.batch(batch(&[2], Some((0, 2)), false));
+        assert!(matches!(again, Err(BatchFault::OutOfPlace { .. })));
+    }
+
+    #[test]
+    fn what_was_not_asked_for_and_what_comes_behind_the_end_is_refused() {
+        let ids = [11, 12].map(|n| entry(n).id);
+        let mut inflow = Inflow::ids(ids.to_vec());
+        let other = inflow.batch(batch(&[12, 13], None, false));
+        assert_eq!(other.err(), Some(BatchFault::Unasked));
+        inflow.batch(batch(&[12], None, true)).unwrap();
+        let more = inflow.batch(batch(&[11], None, true));
+        assert_eq!(more.err(), Some(BatchFault::AfterTheEnd));
+    }
+
+    #[test]
+    fn no_more_than_a_window_is_on_its_way() {
+        let mut out = Outflow::stretch(seq(0), seq(100), Vec::new());
+        let mut inflow = Inflow::stretch(LOG, seq(0), seq(100), true);
+        let piece = |n| Piece {
+            entries: vec![entry(n)],
+            last: seq(n),
+            at_end: false,
+        };
+        let window = WINDOW_BATCHES as u64;
+        for n in 1..=window {
+            assert!(out.next().is_some());
+            inflow.batch(out.piece(piece(n)).unwrap()).unwrap();
+        }
+        assert_eq!(out.next(), None);
+        let more = || batch(&[window + 1], Some((window, window + 1)), false);
+        assert_eq!(
+            inflow.batch(more()).err(),
+            Some(BatchFault::WindowExceeded),
+            "it is a fault to send more"
+        );
+        inflow.stored();
+        assert!(out.acknowledged(inflow.take_owed()));
+        assert!(out.next().is_some());
+        assert!(inflow.batch(more()).is_ok());
+        assert!(
+            !out.acknowledged(WINDOW_BATCHES as u32),
+            "of more than sent"
+        );
+    }
+
+    proptest! {
+        /// Whatever the log, its gaps, the size of a piece and what is left out: everything else
+        /// arrives once and in order, and the stretches are without a gap from the start to the
+        /// end, each covering just what came with it.
+        #[test]
+        fn every_entry_arrives_once_in_the_stretch_that_covers_it(
+            gaps in prop::collection::vec((1u64..4, any::<bool>()), 0..60),
+            size in 1usize..9,
+            from in 0u64..5,
+            beyond in 0u64..3,
+        ) {
+            let log: Vec<(u64, bool)> = gaps
+                .iter()
+                .scan(0, |at, (gap, kept)| { *at += gap; Some((*at, *kept)) })
+                .collect();
+            let head = log.last().map_or(0, |(at, _)| *at) + beyond;
+            let read = |after: u64, until: u64| {
+                let mut rows = log.iter().filter(|(at, _)| (after + 1..=until).contains(at));
+                let page: Vec<&(u64, bool)> = rows.by_ref().take(size).collect();
+                let at_end = rows.next().is_none();
+                let last = match at_end { true => until.max(after), false => page[page.len() - 1].0 };
+                let kept = page.iter().filter(|(_, kept)| *kept);
+                Piece { entries: kept.map(|(at, _)| entry(*at)).collect(), last: seq(last), at_end }
+            };
+            let mut out = Outflow::stretch(seq(from), seq(head), Vec::new());
+            let mut inflow = Inflow::stretch(LOG, seq(from), seq(head.max(from)), true);
+            let (mut came, mut covered) = (Vec::new(), from);
+            while !out.is_done() {
+                let Some(Request::Read { after, until, .. }) = out.next() else {
+                    inflow.stored();
+                    prop_assert!(out.acknowledged(inflow.take_owed()));
+                    continue;
+                };
+                let Some(batch) = out.piece(read(after.get(), until.get())) else { continue };
+                let incoming = inflow.batch(batch).unwrap();
+                let claim = incoming.claim.unwrap();
+                prop_assert_eq!(claim.after.get(), covered);
+                covered = claim.last.get();
+                came.extend(incoming.entries);
+                let expected = log.iter().filter(|(at, kept)| *kept && *at > from && *at <= covered);
+                prop_assert_eq!(came.len(), expected.count());
+                if inflow.storing > 3 {
+                    inflow.stored();
+                    prop_assert!(out.acknowledged(inflow.take_owed()));
+                }
+            }
+            prop_assert!(inflow.is_done());
+            prop_assert_eq!(covered, head.max(from));
+            let expected = log.iter().filter(|(at, kept)| *kept && *at > from);
+            let expected: Vec<Entry> = expected.map(|(at, _)| entry(*at)).collect();
+            prop_assert_eq!(came, expected);
+        }
+    }
+}
