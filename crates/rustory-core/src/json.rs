@@ -263,6 +263,42 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_a_newer_version_say_the_same_however_often_they_are_read() {
+        // A reader that is content with an approximation takes each of these for its neighbour.
+        for number in [
+            "0.12300000000000001",
+            "1234.5678901234567",
+            "122.416294033786585",
+            "1.2345678901234567e-7",
+        ] {
+            let text = format!(
+                r#"{{"entry_id":"018f3a5e-7c1b-7000-8000-000000000000","device_id":"d",
+                "ts":"2026-01-01T00:00:00Z","cmd":"ls","load":{number}}}"#
+            );
+            let entry = read(&text).unwrap();
+            let exact: f64 = number.parse().unwrap();
+            assert_eq!(entry.extra["load"].as_f64(), Some(exact), "{number}");
+            let again = read(&written(&entry)).unwrap();
+            assert_eq!(again.content_hash(), entry.content_hash(), "{number}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_hashed_in_the_form_that_the_protocol_names() {
+        let text = r#"{ "b": [1, 18446744073709551615, 1.0, 1e15, 1e16, 123e21, 0.00001, 1e-7, -0],
+            "a": {"d": "/\u00e9\u007f\"\\", "c": "\b\t\n\f\r\u001f"} }"#;
+        let extra: Extra = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            serde_json::to_string(&extra).unwrap(),
+            concat!(
+                r#"{"a":{"c":"\b\t\n\f\r\u001f","d":"/é"#,
+                "\u{7f}",
+                r#"\"\\"},"b":[1,18446744073709551615,1.0,1000000000000000.0,1e+16,1.23e+23,0.00001,1e-7,-0.0]}"#
+            )
+        );
+    }
+
+    #[test]
     fn a_wrong_field_is_named() {
         for (text, name) in [
             (r#"{"exit_code":"x"}"#, "`exit_code`"),
@@ -321,6 +357,7 @@ mod tests {
             exit in prop::option::of(any::<i64>()),
             duration in prop::option::of(0..=i64::MAX as u64),
             label in "\\PC*",
+            load in any::<f64>().prop_filter("JSON has no other", |n| n.is_finite()),
         ) {
             let entry = Entry {
                 cmd: cmd.into(),
@@ -329,6 +366,7 @@ mod tests {
                 exit_code: exit,
                 duration_ms: duration,
                 hostname: label,
+                extra: [("load".to_owned(), load.into())].into_iter().collect(),
                 ..any_entry_for_tests()
             };
             prop_assert_eq!(read(&written(&entry)).unwrap(), entry);

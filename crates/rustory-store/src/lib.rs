@@ -31,7 +31,7 @@ pub use error::StoreError;
 pub use imports::{IMPORT_SESSION, ImportSource, TypedFilter, TypedRow, untimed_day};
 pub use open::{Access, Identity, Moved, Opening, Store, random};
 pub use peers::{Comparison, Exchange, Failure, PeerPath, PeerPathError, PeerSeen, PeerState};
-pub use read::{Batch, ExitFilter, Filter, Have};
+pub use read::{Batch, ExitFilter, Filter};
 pub use scan::{LastOfDevice, Scan, ScanRow, Within};
 pub use verify::{VerifiedOrigin, VerifyReport};
 pub use write::{Appended, Inserted, Writer};

@@ -21,10 +21,6 @@ pub struct PeerState {
     pub device_id: Option<String>,
     /// How far its log is read; `None`: not at all.
     pub cursor: Option<Cursor>,
-    /// Our own log up to here is known to be there.
-    pub pushed: IngestSeq,
-    /// Whether a whole exchange was completed since the cursor began.
-    pub complete: bool,
     /// What a person calls it.
     pub name: Option<String>,
     /// By which way it was reached last.
@@ -174,39 +170,6 @@ impl Store {
         self.peers_where("?1 IS NULL", None)
     }
 
-    /// How many of our entries the peer may lack: an upper bound, since it may have got some from
-    /// others. Entries that it typed itself are not counted.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn behind_ours(&self, peer: &PeerState) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM entries WHERE ingest_seq > ?1 AND +device IS NOT
-                   (SELECT id FROM devices WHERE device_id = ?2)";
-        let device_id = peer.device_id.as_ref().unwrap_or(&peer.peer);
-        let rows = self
-            .conn
-            .prepare_cached(sql)
-            .and_then(|mut query| {
-                query.query_row(params![peer.pushed.as_rowid(), device_id], |row| {
-                    row.get::<_, i64>(0)
-                })
-            })
-            .map_err(|err| self.err(err))?
-            .cast_unsigned();
-        // What was added since the two were the same.
-        let added = match peer.compared {
-            Some(found) if found.compared.identical() => {
-                let now = self.summary()?.tally();
-                match found.compared.ours == now {
-                    true => 0,
-                    false => now.count.saturating_sub(found.compared.ours.count).max(1),
-                }
-            }
-            _ => rows,
-        };
-        Ok(rows.min(added))
-    }
-
     /// The last number in this device's own count.
     ///
     /// # Errors
@@ -330,12 +293,12 @@ impl Writer<'_> {
     }
 }
 
-const COLUMNS: &str = "peer, device_id, log_id, cursor, pushed, complete, name, path, last_seen,
+const COLUMNS: &str = "peer, device_id, log_id, cursor, name, path, last_seen,
     last_sync, head_log, head, compared_at, compared_head, ours_count, ours_digest, theirs_count,
     theirs_digest, error, error_at, unreadable, unsendable";
 
 /// The same of schema 1.
-const COLUMNS_1: &str = "peer, device_id, log_id, cursor, pushed, complete, NULL, NULL, synced_at,
+const COLUMNS_1: &str = "peer, device_id, log_id, cursor, NULL, NULL, synced_at,
     synced_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0";
 
 pub(crate) fn read_cursor(conn: &Connection, peer: &str) -> rusqlite::Result<Option<Cursor>> {
@@ -361,22 +324,22 @@ fn time(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Times
 }
 
 fn comparison(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Comparison>> {
-    let Some(at) = time(row, 12)? else {
+    let Some(at) = time(row, 10)? else {
         return Ok(None);
     };
     Ok(Some(Comparison {
         compared: Compared {
-            their_head: IngestSeq::from_rowid(row.get(13)?),
-            ours: tally(row, 14)?,
-            theirs: tally(row, 16)?,
+            their_head: IngestSeq::from_rowid(row.get(11)?),
+            ours: tally(row, 12)?,
+            theirs: tally(row, 14)?,
         },
         at,
     }))
 }
 
 fn failure(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Failure>> {
-    let text: Option<String> = row.get(18)?;
-    let at = time(row, 19)?;
+    let text: Option<String> = row.get(16)?;
+    let at = time(row, 17)?;
     Ok(text.zip(at).map(|(text, at)| Failure { text, at }))
 }
 
@@ -385,18 +348,16 @@ fn peer_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<PeerState> {
         peer: row.get(0)?,
         device_id: row.get(1)?,
         cursor: cursor(row, 2)?,
-        pushed: IngestSeq::from_rowid(row.get(4)?),
-        complete: row.get(5)?,
-        name: row.get(6)?,
+        name: row.get(4)?,
         path: row
-            .get::<_, Option<String>>(7)?
+            .get::<_, Option<String>>(5)?
             .and_then(|path| path.parse().ok()),
-        last_seen: time(row, 8)?,
-        last_sync: time(row, 9)?,
-        head: cursor(row, 10)?,
+        last_seen: time(row, 6)?,
+        last_sync: time(row, 7)?,
+        head: cursor(row, 8)?,
         compared: comparison(row)?,
         failure: failure(row)?,
-        unreadable: row.get::<_, i64>(20)?.cast_unsigned(),
-        unsendable: row.get::<_, i64>(21)?.cast_unsigned(),
+        unreadable: row.get::<_, i64>(18)?.cast_unsigned(),
+        unsendable: row.get::<_, i64>(19)?.cast_unsigned(),
     })
 }

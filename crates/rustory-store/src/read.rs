@@ -1,4 +1,5 @@
-//! Reading: in display order for people, in ingest order for peers. The finder reads in `scan.rs`.
+//! Reading: in display order for people, in ingest order for programs. The finder reads in
+//! `scan.rs`, sync sessions in `sync.rs`.
 
 use std::ops::ControlFlow;
 
@@ -68,23 +69,14 @@ impl ExitFilter {
     }
 }
 
-/// A reader's word that it has everything of one device up to a number in that device's count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Have {
-    /// The device.
-    pub device_id: String,
-    /// Its `device_seq` up to here, inclusive. Entries without one are never left out.
-    pub through: u64,
-}
-
-/// Entries of our log for a peer.
+/// A piece of our log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Ascending by their place in the log.
     pub entries: Vec<Entry>,
-    /// The place of the last one looked at, sent or not; `None` when there was nothing behind.
+    /// The place of the last one; `None` when there was nothing behind.
     pub last: Option<IngestSeq>,
-    /// Whether everything asked for has been looked at.
+    /// Whether the log ends there.
     pub at_head: bool,
 }
 
@@ -149,67 +141,37 @@ impl Store {
             .map_err(|err| self.err(err))
     }
 
-    /// Entries behind `after`, in ingest order, for a peer.
+    /// Entries behind `after`, in ingest order.
     ///
     /// At most `limit` of them (held within 1..=[`BATCH_ENTRIES_MAX`]) and no more once
     /// [`BATCH_BYTES_MAX`] bytes of text are passed, so one oversized entry travels alone.
-    /// Never an empty batch while there is something to send behind `after`.
+    /// Never an empty batch while there is an entry behind `after`.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn read_after(&self, after: IngestSeq, limit: usize) -> Result<Batch, StoreError> {
-        let until = self.head()?;
-        self.read_between(after, until, limit, None)
-    }
-
-    /// The same, up to and including `until`, and without what the reader has of one device.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn read_between(
-        &self,
-        after: IngestSeq,
-        until: IngestSeq,
-        limit: usize,
-        have: Option<&Have>,
-    ) -> Result<Batch, StoreError> {
         let limit = limit.clamp(1, BATCH_ENTRIES_MAX);
-        self.batch(after, until, limit, have)
-            .map_err(|err| self.err(err))
+        self.batch(after, limit).map_err(|err| self.err(err))
     }
 
-    fn batch(
-        &self,
-        after: IngestSeq,
-        until: IngestSeq,
-        limit: usize,
-        have: Option<&Have>,
-    ) -> rusqlite::Result<Batch> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM {FROM} WHERE e.ingest_seq > ?1 AND e.ingest_seq <= ?2
-             AND NOT (d.device_id IS ?3 AND coalesce(e.device_seq <= ?4, 0)) ORDER BY e.ingest_seq"
-        );
-        // Everything up to `until` has been looked at, unless the loop ends early.
+    fn batch(&self, after: IngestSeq, limit: usize) -> rusqlite::Result<Batch> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM {FROM} WHERE e.ingest_seq > ?1 ORDER BY e.ingest_seq");
         let mut batch = Batch {
-            entries: Vec::new(),
-            last: Some(until).filter(|until| *until > after),
             at_head: true,
+            ..Batch::default()
         };
         let mut bytes = 0;
-        let mut last = after;
         let mut query = self.conn.prepare_cached(&sql)?;
-        let device_id = have.map(|have| &have.device_id);
-        let through = have.map(|have| i64::try_from(have.through).unwrap_or(i64::MAX));
-        let mut rows = query.query((after.as_rowid(), until.as_rowid(), device_id, through))?;
+        let mut rows = query.query([after.as_rowid()])?;
         while let Some(row) = rows.next()? {
             if batch.entries.len() == limit || bytes >= BATCH_BYTES_MAX {
-                batch.last = Some(last);
                 batch.at_head = false;
                 break;
             }
             let entry = entry(row)?;
             bytes += entry.text_bytes();
-            last = IngestSeq::from_rowid(row.get(0)?);
+            batch.last = Some(IngestSeq::from_rowid(row.get(0)?));
             batch.entries.push(entry);
         }
         Ok(batch)

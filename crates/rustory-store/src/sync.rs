@@ -12,7 +12,7 @@ use rustory_core::sync::{
     Batched, Claim, Compared, Have, HaveWhat, Item, ItemSet, Items, Known, Log, LogFailure,
     LogIdentity, Origin, Piece, Stored, Summary,
 };
-use rustory_core::{Cursor, Entry, EntryId, IngestSeq, LogId, Tally, Timestamp};
+use rustory_core::{Entry, EntryId, IngestSeq, LogId, Tally, Timestamp};
 
 use crate::error::StoreError;
 use crate::names::{Names, OWN_COLUMNS};
@@ -188,11 +188,7 @@ impl Writer<'_> {
     ) -> Result<Stored, StoreError> {
         let count = self.insert_all(entries)?;
         if let Some(claim) = claim {
-            let before = self.run(|tx| read_cursor(tx, peer))?;
-            let after = claim.cursor_after(before);
-            if let Some(after) = after.filter(|_| after != before) {
-                self.move_cursor(peer, after)?;
-            }
+            self.cover(peer, claim)?;
         }
         Ok(Stored {
             inserted: count.inserted,
@@ -200,7 +196,13 @@ impl Writer<'_> {
         })
     }
 
-    fn move_cursor(&self, peer: &str, to: Cursor) -> Result<(), StoreError> {
+    /// Moves the peer's cursor as far as `claim` allows.
+    fn cover(&self, peer: &str, claim: Claim) -> Result<(), StoreError> {
+        let before = self.run(|tx| read_cursor(tx, peer))?;
+        let after = claim.cursor_after(before);
+        let Some(to) = after.filter(|_| after != before) else {
+            return Ok(());
+        };
         self.run(|tx| {
             tx.prepare_cached(include_str!("sql/move_cursor.sql"))?
                 .execute(params![peer, &to.log_id.as_bytes()[..], to.seq.as_rowid()])
@@ -223,32 +225,26 @@ impl Writer<'_> {
         log_id: LogId,
         compared: Compared,
     ) -> Result<(), StoreError> {
-        let to = Cursor {
-            log_id,
-            seq: compared.their_head,
-        };
-        let (before, now) = self.run(|tx| Ok((read_cursor(tx, peer)?, summary(tx)?)))?;
-        let is_behind = before.is_none_or(|before| before.log_id != log_id || before.seq < to.seq);
-        if compared.identical() && is_behind {
-            self.move_cursor(peer, to)?;
+        if compared.identical() {
+            // Everything in its log up to there is here.
+            let claim = Claim {
+                log_id,
+                after: IngestSeq::ZERO,
+                last: compared.their_head,
+            };
+            self.cover(peer, claim)?;
         }
-        // The peer has all that we had then: if nothing came since, that is up to our head.
-        let pushed = match compared.identical() && now.tally() == compared.ours {
-            true => now.head,
-            false => IngestSeq::ZERO,
-        };
         self.run(|tx| {
             tx.prepare_cached(include_str!("sql/compared.sql"))?
                 .execute(params![
                     peer,
                     &log_id.as_bytes()[..],
-                    to.seq.as_rowid(),
+                    compared.their_head.as_rowid(),
                     clock().as_micros(),
                     compared.ours.count.cast_signed(),
                     blob(compared.ours.digest),
                     compared.theirs.count.cast_signed(),
                     blob(compared.theirs.digest),
-                    pushed.as_rowid(),
                 ])
         })?;
         Ok(())

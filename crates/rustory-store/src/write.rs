@@ -4,7 +4,7 @@ use bstr::{BStr, ByteSlice as _};
 use hashbrown::HashMap;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
-use rustory_core::{Cursor, Entry, EntryId, IngestSeq};
+use rustory_core::{Entry, EntryId, IngestSeq};
 
 use crate::error::StoreError;
 use crate::open::Store;
@@ -27,8 +27,6 @@ pub struct Inserted {
     pub inserted: u64,
     /// There already, by entry id.
     pub ignored: u64,
-    /// The head before and after: under the write lock, what lies between is just these.
-    pub heads: (IngestSeq, IngestSeq),
 }
 
 impl Store {
@@ -220,7 +218,6 @@ impl Writer<'_> {
     /// # Errors
     /// [`StoreError`]; the transaction is then to be given up.
     pub fn insert_all(&mut self, entries: &[Entry]) -> Result<Inserted, StoreError> {
-        let before = self.head()?;
         let mut inserted = 0;
         for entry in entries {
             inserted += u64::from(self.insert(entry)?);
@@ -228,7 +225,6 @@ impl Writer<'_> {
         Ok(Inserted {
             inserted,
             ignored: entries.len() as u64 - inserted,
-            heads: (before, self.head()?),
         })
     }
 
@@ -303,62 +299,6 @@ impl Writer<'_> {
                 .optional()
         })
         .map(|consumed| consumed.map_or(0, i64::cast_unsigned))
-    }
-
-    /// Moves a peer's cursor, and how far our own log is known to be there.
-    ///
-    /// Within one log the cursor only rises; a cursor of another log replaces it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn set_cursor(
-        &mut self,
-        peer: &str,
-        device_id: Option<&str>,
-        cursor: Cursor,
-        pushed: IngestSeq,
-        now: rustory_core::Timestamp,
-    ) -> Result<(), StoreError> {
-        let sql = include_str!("sql/set_cursor.sql");
-        self.run(|tx| {
-            tx.prepare_cached(sql)?.execute(params![
-                peer,
-                device_id,
-                &cursor.log_id.as_bytes()[..],
-                cursor.seq.as_rowid(),
-                pushed.as_rowid(),
-                now.as_micros(),
-            ])
-        })?;
-        Ok(())
-    }
-
-    /// Notes that an exchange with a peer reached its end.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn complete_exchange(&mut self, peer: &str) -> Result<(), StoreError> {
-        self.run(|tx| tx.execute("UPDATE peer_state SET complete = 1 WHERE peer = ?1", [peer]))?;
-        Ok(())
-    }
-
-    /// Begins a peer's log anew: it has another one, or an older copy of it. What is read again
-    /// is told by its ids.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn reset_cursor(
-        &mut self,
-        peer: &str,
-        log_id: rustory_core::LogId,
-        now: rustory_core::Timestamp,
-    ) -> Result<(), StoreError> {
-        self.forget_cursor(peer, log_id)?;
-        let cursor = Cursor {
-            log_id,
-            seq: IngestSeq::ZERO,
-        };
-        self.set_cursor(peer, Some(peer), cursor, IngestSeq::ZERO, now)
     }
 
     /// The last position of the log as this transaction sees it.

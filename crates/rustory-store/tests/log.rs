@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use common::{Home, all, entry};
 use proptest::prelude::*;
+use rustory_core::IngestSeq;
 use rustory_core::limits::BATCH_BYTES_MAX;
-use rustory_core::{Cursor, IngestSeq, LogId, Timestamp};
 use rustory_store::{Access, Appended, ExitFilter, Filter, Store, StoreError};
 
 #[test]
@@ -41,7 +41,6 @@ fn an_id_that_is_there_is_ignored_and_two_equal_commands_are_two_entries() {
     twin.cmd = first.cmd.clone();
     let count = store.insert(&[first.clone(), twin, first]).unwrap();
     assert_eq!((count.inserted, count.ignored), (2, 1));
-    assert_eq!(count.heads, (IngestSeq::ZERO, store.head().unwrap()));
 }
 
 #[test]
@@ -126,33 +125,6 @@ fn a_failed_transaction_leaves_nothing() {
     assert_eq!(store.count().unwrap(), 0);
     let appended = store.write(|writer| writer.append(&entry("a", 3))).unwrap();
     assert!(matches!(appended, Appended::New(_, 1)), "{appended:?}");
-}
-
-#[test]
-fn a_cursor_only_rises_within_one_log() {
-    let home = Home::new();
-    let mut store = home.store();
-    let log = |n| LogId::from_bytes([n; 16]);
-    let mut set = |log_id, seq, pushed| {
-        let at = |n| IngestSeq::new(n).unwrap();
-        let cursor = Cursor {
-            log_id,
-            seq: at(seq),
-        };
-        store
-            .write(|w| w.set_cursor("p", None, cursor, at(pushed), Timestamp::default()))
-            .map_err(|err: StoreError| err)
-            .unwrap();
-        let state = store.peer("p").unwrap().unwrap();
-        (
-            state.cursor.unwrap().log_id,
-            state.cursor.unwrap().seq.get(),
-            state.pushed.get(),
-        )
-    };
-    assert_eq!(set(log(1), 5, 3), (log(1), 5, 3));
-    assert_eq!(set(log(1), 4, 9), (log(1), 5, 9));
-    assert_eq!(set(log(2), 1, 0), (log(2), 1, 0));
 }
 
 #[test]

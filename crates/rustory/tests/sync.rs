@@ -558,14 +558,6 @@ fn pages_follow_the_cursor_to_the_end() {
         (&end["entries"], &end["next_cursor"]),
         (&Value::Array(vec![]), &Value::Null)
     );
-    let device = first["entries"][0]["device_id"].as_str().unwrap();
-    let some = page(&format!("cursor=0&have={device}:3"));
-    assert_eq!(some["entries"].as_array().unwrap().len(), 2);
-    let others = page(&format!("cursor=0&have={device}:5"));
-    assert_eq!(
-        (&others["entries"], &others["last"]),
-        (&Value::Array(vec![]), &rest["head"])
-    );
     assert_eq!(
         page("cursor=9223372036854775807")["entries"],
         Value::Array(vec![])
@@ -606,14 +598,14 @@ fn posted_entries_are_stored_once_and_all_or_none() {
     assert!(
         answer(&serde_json::json!([one]))
             .1
-            .contains(r#"{"inserted":1,"ignored":0,"#)
+            .contains(r#"{"inserted":1,"ignored":0}"#)
     );
     let both = serde_json::json!({"entries": [one, two]});
-    assert!(answer(&both).1.contains(r#"{"inserted":1,"ignored":1,"#));
+    assert!(answer(&both).1.contains(r#"{"inserted":1,"ignored":1}"#));
     assert!(
         answer(&serde_json::json!([]))
             .1
-            .contains(r#"{"inserted":0,"ignored":0,"#)
+            .contains(r#"{"inserted":0,"ignored":0}"#)
     );
 
     let (status, said) = answer(&serde_json::json!([entry(3, "three"), entry(4, "")]));
@@ -650,9 +642,6 @@ fn bad_requests_get_a_clear_answer_and_the_server_stays_up_and_small() {
         ),
         ("/api/v1/entries?cursor=", 400, "`cursor=`"),
         ("/api/v1/entries?cursor=%00%ff", 400, "`cursor"),
-        ("/api/v1/entries?have=x", 400, "`have`: expected"),
-        ("/api/v1/entries?have=:5", 400, "`have`: expected"),
-        ("/api/v1/entries?have=x:-1", 400, "`have`: expected"),
         ("/api/v1/nothing", 404, "/api/v1/ping"),
         ("/", 404, "there is no"),
         ("/api/v1/entries?limit=0", 200, "entries"),

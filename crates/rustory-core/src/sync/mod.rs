@@ -5,7 +5,6 @@ mod log;
 mod message;
 mod overlap;
 mod plan;
-mod pull;
 mod reconcile;
 pub mod session;
 
@@ -18,5 +17,4 @@ pub use message::{
     Standing, Stretch, Wanted,
 };
 pub use plan::{Ended, Lease, Plan};
-pub use pull::{Effect, Input, Page, Pull, PullError, Start};
 pub use reconcile::{Difference, ItemSet, ReconcileError, Reconciler, Step};

@@ -1740,3 +1740,29 @@ impl Session {
 fn unexpected(message: &Message) -> SessionError {
     SessionError::Fault(format!("`{}` where it makes no sense", message.name()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_start_follows_from_the_log_and_the_head() {
+        let log = |n| LogId::from_bytes([n; 16]);
+        let seq = |n| IngestSeq::new(n).unwrap();
+        let known = |n, at| {
+            Some(Cursor {
+                log_id: log(n),
+                seq: seq(at),
+            })
+        };
+        for (before, head, expected) in [
+            (None, 9, Start::First),
+            (known(1, 5), 9, Start::Resume),
+            (known(1, 9), 9, Start::Resume),
+            (known(1, 10), 9, Start::OlderCopy),
+            (known(2, 5), 9, Start::NewLog),
+        ] {
+            assert_eq!(Start::decide(before, log(1), seq(head)), expected);
+        }
+    }
+}

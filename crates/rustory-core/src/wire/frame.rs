@@ -268,7 +268,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sync::{Ack, Close, Message, Reason};
+    use crate::cursor::{IngestSeq, LogId};
+    use crate::digest::Tally;
+    use crate::entry::{Entry, EntryId};
+    use crate::sync::{Ack, Batch, Close, Hello, Message, Origin, Reason, Stretch, Summary};
+    use crate::time::Timestamp;
 
     fn close(text: &str) -> Message {
         Message::Close(Close {
@@ -318,6 +322,95 @@ mod tests {
         bytes.extend_from_slice(&check(0, flags, payload).to_be_bytes());
         bytes.extend_from_slice(payload);
         bytes
+    }
+
+    /// What the example in the document is made of.
+    fn example_entry() -> Entry {
+        let extra = r#"{"load":0.5,"tags":["a"]}"#;
+        Entry {
+            id: EntryId::from_bytes(std::array::from_fn(|n| n as u8)),
+            device_id: "desk".into(),
+            user_id: "me".into(),
+            ts: Timestamp::from_micros(1_767_225_600_000_001).unwrap(),
+            cmd: b"echo \xff".into(),
+            cwd: "/tmp".into(),
+            exit_code: Some(-1),
+            duration_ms: None,
+            shell: "zsh".into(),
+            hostname: "h".into(),
+            version: "0.1.0".into(),
+            device_seq: Some(1),
+            session: "s".into(),
+            extra: serde_json::from_str(extra).unwrap(),
+        }
+    }
+
+    fn example_messages() -> Vec<Message> {
+        let (entry, head) = (example_entry(), IngestSeq::new(300).unwrap());
+        let tally = Tally::of([entry.content_hash()]);
+        let hello = Hello {
+            protocol: 2,
+            device_id: "desk".into(),
+            device_name: "Desk".into(),
+            user_id: None,
+            version: "0.1.0".into(),
+            log_id: LogId::from_bytes(std::array::from_fn(|n| 0xf0 | n as u8)),
+            place: 7,
+            head,
+            tally,
+            stays: false,
+            origins: Some(Summary {
+                head,
+                origins: vec![Origin {
+                    device_id: "desk".into(),
+                    through: 1,
+                    tally,
+                }],
+            }),
+            admission: None,
+            read: None,
+        };
+        let batch = Batch {
+            entries: vec![entry].into(),
+            stretch: Some(Stretch {
+                after: IngestSeq::ZERO,
+                last: head,
+            }),
+            end: true,
+            mends: None,
+        };
+        vec![Message::Hello(hello), Message::Wait, Message::Batch(batch)]
+    }
+
+    /// Bytes as the document shows them: a name, and 32 bytes a line.
+    fn shown(name: &str, bytes: &[u8]) -> String {
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        let lines = bytes.chunks(32).enumerate();
+        lines
+            .map(|(n, line)| format!("{:<10}{}\n", if n == 0 { name } else { "" }, hex(line)))
+            .collect()
+    }
+
+    #[test]
+    fn the_document_shows_the_bytes_that_are_written() {
+        let messages = example_messages();
+        let ends: Vec<usize> = (0..=3).map(|n| written(&messages[..n]).len()).collect();
+        let all = written(&messages);
+        let hash = example_entry().content_hash().to_be_bytes();
+        let expected = [
+            shown("hash", &hash),
+            shown("preamble", PREAMBLE),
+            shown("Hello", &all[PREAMBLE.len()..ends[1]]),
+            shown("Wait", &all[ends[1]..ends[2]]),
+            shown("Batch", &all[ends[2]..]),
+        ]
+        .concat();
+        let document = include_str!("../../../../docs/protocol.md");
+        assert!(
+            document.contains(&format!("```\n{expected}```\n")),
+            "docs/protocol.md, \"An example\", is to show:\n{expected}"
+        );
+        assert_eq!(read(&all, 7), Ok(messages));
     }
 
     #[test]

@@ -27,8 +27,6 @@ pub struct Hello {
     pub log_id: LogId,
     /// The last position of its log.
     pub head: IngestSeq,
-    /// The last number in the device's own count.
-    pub device_seq: u64,
 }
 
 #[derive(Serialize)]
@@ -42,7 +40,6 @@ pub(super) struct Ping {
     pub(super) user_id: String,
     pub(super) log_id: String,
     pub(super) head: u64,
-    pub(super) device_seq: u64,
 }
 
 impl From<Hello> for Ping {
@@ -57,7 +54,6 @@ impl From<Hello> for Ping {
             user_id: hello.user_id,
             log_id: hello.log_id.to_string(),
             head: hello.head.get(),
-            device_seq: hello.device_seq,
         }
     }
 }
@@ -131,10 +127,6 @@ pub struct Pushed {
     pub inserted: u64,
     /// There already.
     pub ignored: u64,
-    /// The piece of the receiver's log that holds just what was stored now: from behind the first
-    /// position up to the second. A sender that has read up to the first need not read the piece.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stored_as: Option<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -38,17 +38,11 @@ pub trait Log: Send + Sync + 'static {
     /// [`LogError`].
     fn hello(&self) -> Result<Hello, LogError>;
 
-    /// At most `limit` entries behind `after`, without what the reader has of one device: its id,
-    /// and the `device_seq` up to which the reader has everything.
+    /// At most `limit` entries behind `after`.
     ///
     /// # Errors
     /// [`LogError`].
-    fn read(
-        &self,
-        after: IngestSeq,
-        limit: usize,
-        have: Option<(String, u64)>,
-    ) -> Result<Served, LogError>;
+    fn read(&self, after: IngestSeq, limit: usize) -> Result<Served, LogError>;
 
     /// Stores entries, all or none.
     ///
@@ -68,7 +62,7 @@ pub trait Log: Send + Sync + 'static {
 pub struct Served {
     /// In the log's order.
     pub entries: Vec<Entry>,
-    /// The position of the last one looked at; `None` when there was nothing behind.
+    /// The position of the last one; `None` when there was nothing behind.
     pub last: Option<IngestSeq>,
     /// Whether the log ends there.
     pub at_head: bool,
@@ -366,10 +360,7 @@ impl Service {
         let (hello, served) = self
             .with_log(move |log| {
                 // The log's name and end first: what is read then is at least that.
-                Ok((
-                    log.hello()?,
-                    log.read(query.cursor, query.limit, query.have)?,
-                ))
+                Ok((log.hello()?, log.read(query.cursor, query.limit)?))
             })
             .await?;
         let last = served.last.map(IngestSeq::get);
@@ -451,7 +442,6 @@ impl Service {
 struct Query {
     cursor: IngestSeq,
     limit: usize,
-    have: Option<(String, u64)>,
 }
 
 impl Query {
@@ -459,7 +449,6 @@ impl Query {
         let mut query = Query {
             cursor: IngestSeq::ZERO,
             limit: BATCH_ENTRIES_DEFAULT,
-            have: None,
         };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match &*name {
@@ -467,22 +456,11 @@ impl Query {
                 "limit" => {
                     query.limit = clamp_batch_entries(number("limit", &value)?.get());
                 }
-                "have" => query.have = Some(have(&value)?),
                 // Of a newer client; it can live without.
                 _ => {}
             }
         }
         Ok(query)
-    }
-}
-
-fn have(value: &str) -> Result<(String, u64), Refusal> {
-    let read = value
-        .rsplit_once(':')
-        .filter(|(device, _)| !device.is_empty());
-    match read.map(|(device, through)| (device, through.parse())) {
-        Some((device, Ok(through))) => Ok((device.to_owned(), through)),
-        _ => Err(Refusal::bad("`have`: expected `DEVICE_ID:NUMBER`")),
     }
 }
 

@@ -20,9 +20,6 @@ CREATE TABLE peer_state_2 (
   device_id     TEXT,
   log_id        BLOB,                       -- NULL: its log was never read
   cursor        INTEGER,
-  pushed        INTEGER NOT NULL DEFAULT 0, -- our log up to here is known to be there
-  -- A whole exchange was completed since the cursor began: each side has the other's own entries.
-  complete      INTEGER NOT NULL DEFAULT 0,
   name          TEXT,
   path          TEXT,                       -- lan, direct, relay, ssh, http
   last_seen     INTEGER,
@@ -44,7 +41,7 @@ CREATE TABLE peer_state_2 (
   unreadable    INTEGER NOT NULL DEFAULT 0,
   unsendable    INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-INSERT INTO peer_state_2 (peer, device_id, log_id, cursor, pushed, complete, last_seen, last_sync)
-  SELECT peer, device_id, log_id, cursor, pushed, complete, synced_at, synced_at FROM peer_state;
+INSERT INTO peer_state_2 (peer, device_id, log_id, cursor, last_seen, last_sync)
+  SELECT peer, device_id, log_id, cursor, synced_at, synced_at FROM peer_state;
 DROP TABLE peer_state;
 ALTER TABLE peer_state_2 RENAME TO peer_state;

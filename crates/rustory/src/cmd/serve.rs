@@ -10,7 +10,7 @@ use rustory_core::sync::session::{Event, Role, SessionError};
 use rustory_core::{Entry, IngestSeq};
 use rustory_net::http::{Hello, Log, LogError, Pushed, Served, Server, ServerConfig};
 use rustory_net::session::{self, Host};
-use rustory_store::{Access, Have, Store, StoreError};
+use rustory_store::{Access, Store, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -221,21 +221,13 @@ impl Log for ServedLog {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 log_id: store.identity().log_id,
                 head: store.head()?,
-                device_seq: store.own_seq()?,
             })
         })
     }
 
-    fn read(
-        &self,
-        after: IngestSeq,
-        limit: usize,
-        have: Option<(String, u64)>,
-    ) -> Result<Served, LogError> {
-        let have = have.map(|(device_id, through)| Have { device_id, through });
+    fn read(&self, after: IngestSeq, limit: usize) -> Result<Served, LogError> {
         self.with(|store| {
-            let head = store.head()?;
-            let batch = store.read_between(after, head, limit, have.as_ref())?;
+            let batch = store.read_after(after, limit)?;
             Ok(Served {
                 entries: batch.entries,
                 last: batch.last,
@@ -262,7 +254,6 @@ impl Log for ServedLog {
             Ok(Pushed {
                 inserted: count.inserted,
                 ignored: count.ignored,
-                stored_as: Some((count.heads.0.get(), count.heads.1.get())),
             })
         })
     }
