@@ -46,7 +46,7 @@ impl Member {
     ) -> Member {
         let config = NodeConfig {
             identity: IdentityKey::generate().unwrap(),
-            swarm_key: Some(key.clone()),
+            swarm_key: Some(*key),
             listen: vec![listen_addr(&format!("0.0.0.0:{PORT}")).unwrap()],
             hubs: vec![HubSpec {
                 addr: hub.parse().unwrap(),

@@ -50,7 +50,7 @@ fn crowd(from: &Host, to: Ipv4Addr) -> Vec<TcpStream> {
         let connect = |n: usize| {
             let addr = (to, PORT).into();
             let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(2)).ok()?;
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 // It may be refused by now.
                 let _ = stream.write_all(junk[n / 2 % junk.len()]);
             }
