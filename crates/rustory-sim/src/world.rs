@@ -7,6 +7,7 @@ use std::fmt;
 use rustory_core::cursor::{IngestSeq, LogId};
 use rustory_core::digest::Tally;
 use rustory_core::entry::{Entry, EntryId, Extra};
+use rustory_core::limits::MESSAGE_BYTES_MAX;
 use rustory_core::sync::session::{
     Effect, Event as SessionEvent, Input, Local, Report, Role, Session, SessionError, Start,
     StreamEnd,
@@ -49,6 +50,11 @@ const ASKED_MAX: usize = 40;
 
 /// What a round with nothing new may cost both ways, in bytes.
 const QUIET_ROUND_BYTES_MAX: u64 = 512;
+
+/// What any round may cost both ways, in bytes, and for each entry of the two logs: about three
+/// times what sending all of them one by one takes.
+const ROUND_BYTES_MAX: u64 = 16 * 1_024;
+const ENTRY_BYTES_MAX: u64 = 1_000;
 
 /// A link whose bytes are lost is noticed to be dead after this long, in milliseconds.
 const KEEPALIVE_MS: (u64, u64) = (20_000, 60_000);
@@ -213,6 +219,8 @@ struct End {
     sent: u64,
     /// Both ways, on the asker's end, since its last round.
     bytes: u64,
+    /// Came and made no message yet.
+    unread: usize,
     round_began: u64,
     moved: bool,
     /// Of both logs when the session began.
@@ -1026,6 +1034,7 @@ impl<L: DeviceLog> World<L> {
                 acquired: 0,
                 sent: 0,
                 bytes: 0,
+                unread: 0,
                 round_began: self.now,
                 moved: false,
                 changes,
@@ -1272,6 +1281,11 @@ impl<L: DeviceLog> World<L> {
         }
         if let Some(end) = self.ends[id].as_mut() {
             end.reader.push(&bytes);
+            end.unread += bytes.len();
+            if end.unread > MESSAGE_BYTES_MAX + bytes.len() {
+                let held = format!("{} bytes in {id}", end.unread);
+                return self.violated("bytes that are held are bounded", held);
+            }
         }
         self.input(id, Input::Received(bytes.len()));
         loop {
@@ -1279,7 +1293,10 @@ impl<L: DeviceLog> World<L> {
                 return;
             };
             match end.reader.next_message() {
-                Ok(Some(message)) => self.input(id, Input::Message(message)),
+                Ok(Some(message)) => {
+                    end.unread = 0;
+                    self.input(id, Input::Message(message));
+                }
                 Ok(None) => return,
                 Err(err) => {
                     let text = err.to_string();
@@ -1461,6 +1478,12 @@ impl<L: DeviceLog> World<L> {
                 let honest = self.honest(device) && self.honest(peer);
                 if quiet && honest && !verifies && !moved {
                     self.quiet_bytes = self.quiet_bytes.max(bytes);
+                }
+                let entries = self.devices[device].log.len() + self.devices[peer].log.len();
+                let most = ROUND_BYTES_MAX + ENTRY_BYTES_MAX * entries as u64;
+                if honest && self.weather.large == 0 && bytes > most {
+                    let details = format!("{bytes} bytes for {entries} entries");
+                    self.violated("a round costs what it brings", details);
                 }
                 if self.quiet_bytes > QUIET_ROUND_BYTES_MAX {
                     self.violated(
