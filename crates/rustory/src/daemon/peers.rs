@@ -189,12 +189,12 @@ impl Peers {
         }
     }
 
-    /// New streams run better than this peer's sessions do: those that we lead end, to be begun
-    /// again.
+    /// New streams run another way than this peer's sessions do: those that we lead end, to be
+    /// begun again, so that the connection they are on can be closed. Also from one direct
+    /// connection to another: two that dialled each other at once would keep both for ever.
     pub(super) fn move_to(&mut self, peer: PeerId, path: Path) {
         for active in self.get(peer).sessions.values_mut() {
-            let better = active.path == Some(Path::Relay) && path != Path::Relay;
-            if better && active.role == Role::Asker && !active.moving {
+            if path != Path::Relay && active.role == Role::Asker && !active.moving {
                 active.moving = true;
                 let _ = active.control.send(Control::Stop);
             }

@@ -104,8 +104,13 @@ impl Device {
 
     /// Puts another device into the peer book, as if they had met before.
     pub(crate) fn knows(&self, other: &Device) {
+        self.knows_at(other, other.port);
+    }
+
+    /// At another port, where something stands in between.
+    pub(crate) fn knows_at(&self, other: &Device, port: u16) {
         let db = rusqlite::Connection::open(self.home.db()).unwrap();
-        let addr = format!("/ip4/127.0.0.1/tcp/{}", other.port);
+        let addr = format!("/ip4/127.0.0.1/tcp/{port}");
         let sql = "INSERT OR REPLACE INTO peer_book (peer, addr, seen_at) VALUES (?1, ?2, 1)";
         db.execute(sql, (&other.peer_id, &addr)).unwrap();
     }
