@@ -181,6 +181,13 @@ impl Device {
         fs::write(dir.join("config.toml"), config).unwrap();
     }
 
+    /// Makes the rounds of its sessions so frequent that a test need not wait for them.
+    pub(crate) fn does_rounds_often(&self) {
+        let path = self.config_dir().join("config.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(&path, config.replace("\"60s\"", "\"8s\"")).unwrap();
+    }
+
     pub(crate) fn start(&mut self) {
         assert!(self.daemon.is_none());
         let mut command = self.host.namespace.command(Path::new(RR));

@@ -88,6 +88,7 @@ fn what_two_devices_that_cannot_reach_each_other_type_goes_through_a_third() {
     lab.block(&hosts[1], &hosts[2]);
     let mut swarm = Swarm::with_hub(&lab);
     let mut devices = [0, 1, 2].map(|n| swarm.device(&hosts[n], ["server", "b", "c"][n]));
+    devices.iter().for_each(Device::does_rounds_often);
     start_all(&mut devices);
     let [server, b, c] = &devices;
     gets_path(server, b, "direct", LONG);

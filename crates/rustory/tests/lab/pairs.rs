@@ -137,6 +137,8 @@ fn both_sides_say_how_they_are_connected_and_that_they_are_identical() {
     let (at_a, at_b) = (lab.host_behind(Nat::Home), lab.host_behind(Nat::None));
     let swarm = Swarm::with_hub(&lab);
     let (mut a, mut b) = (swarm.device(&at_a, "a"), swarm.device(&at_b, "b"));
+    a.does_rounds_often();
+    b.does_rounds_often();
     start_all([&mut a, &mut b]);
     for (n, device) in [&a, &b].into_iter().enumerate() {
         device.types(noise("now", 200));

@@ -100,6 +100,8 @@ fn members_that_flood_stall_or_exaggerate_stop_nobody() {
     let (at_a, at_b) = (lab.host_behind(Nat::None), lab.host_behind(Nat::Home));
     let swarm = Swarm::with_hub(&lab);
     let (mut a, mut b) = (swarm.device(&at_a, "a"), swarm.device(&at_b, "b"));
+    a.does_rounds_often();
+    b.does_rounds_often();
     start_all([&mut a, &mut b]);
     a.types(noise("before", 100));
     all_identical(&[&a, &b], 100, LONG);
