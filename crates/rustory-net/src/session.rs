@@ -151,16 +151,8 @@ fn store_group<L: Log>(log: &mut L, first: Work, jobs: &mut Jobs) -> Option<Job>
             }
         }
     }
-    if entries >= DROPPED_APART_MIN {
-        // Without a thread it is done here and now.
-        let _ = std::thread::Builder::new().spawn(move || drop(batches));
-    }
     next
 }
-
-/// So many entries are given back to the allocator by another thread: the log's is the one that
-/// everything waits for, and would spend a twelfth of its time on it.
-const DROPPED_APART_MIN: usize = 1_000;
 
 /// The lease that the sessions of one device share.
 #[derive(Clone, Debug, Default)]
