@@ -303,19 +303,18 @@ impl<'a> Setup<'a> {
 
     fn show_diff(&self, name: &str, before: &BStr, after: &BStr) {
         let (before, after) = (before.to_str_lossy(), after.to_str_lossy());
-        let diff = similar::TextDiff::from_lines(&*before, &*after);
+        let diff = diffy::DiffOptions::new()
+            .set_context_len(2)
+            .set_original_filename(name.to_owned())
+            .set_modified_filename(name.to_owned())
+            .create_patch(&before, &after)
+            .to_string();
         let (green, red, reset) = if ui::colour(io::stderr().is_terminal()) {
             ("\x1b[32m", "\x1b[31m", "\x1b[0m")
         } else {
             ("", "", "")
         };
-        for line in diff
-            .unified_diff()
-            .context_radius(2)
-            .header(name, name)
-            .to_string()
-            .lines()
-        {
+        for line in diff.lines() {
             let colour = match line.as_bytes().first() {
                 Some(b'+') => green,
                 Some(b'-') => red,

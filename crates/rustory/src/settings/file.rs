@@ -117,8 +117,8 @@ fn unknown(name: &str) -> String {
 }
 
 /// From 0 to 1: how much of two names is the same.
-fn similarity(a: &str, b: &str) -> f32 {
-    similar::TextDiff::from_chars(a, b).ratio()
+fn similarity(a: &str, b: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(a, b)
 }
 
 /// Counted from 1.
