@@ -194,6 +194,41 @@ fn killed_on_either_side_at_any_point_of_a_pull_of_100_000_it_goes_on_and_ends_e
 }
 
 #[test]
+fn interrupted_by_its_user_it_ends_at_once_keeps_what_came_and_goes_on_from_there() {
+    let (near, far) = (Home::new(), Home::new());
+    far.spool("f", numbered("far", 60_000));
+    far.cmds();
+    let ssh = ssh(&far, "");
+    let child = sync_command(&near, &ssh, &[])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Once something is stored.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let stored = || {
+        let db = rusqlite::Connection::open(near.db()).ok()?;
+        let count = "SELECT count(*) FROM entries";
+        db.query_row(count, [], |row| row.get::<_, i64>(0)).ok()
+    };
+    while !near.db().exists() || stored().unwrap_or(0) == 0 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let before = near.cmds().len() as u64;
+    assert!(before > 0 && before < 60_000, "{before}");
+    let rest = synced(&near, &ssh);
+    assert_eq!(rest["identical"], true, "{rest}");
+    // At most what was under way comes twice.
+    let received = rest["received"].as_u64().unwrap();
+    assert!(received <= 60_000 - before + 48_000, "{rest}");
+    assert_equal(&near, &far, 60_000);
+}
+
+#[test]
 fn a_disk_that_fills_up_in_the_middle_is_told_and_the_next_sync_heals() {
     if !root_for("a full disk during a sync") {
         return;

@@ -36,6 +36,8 @@ pub(super) struct Task {
     outbox: VecDeque<NodeEvent>,
     resolved: mpsc::UnboundedReceiver<Resolved>,
     mismatches: HashMap<IpAddr, Instant>,
+    /// Connections with nobody in between, and whether they run over IPv4.
+    direct: HashMap<ConnectionId, bool>,
     /// Whether the first address to listen on was ready.
     listens: bool,
     clocks: Clocks,
@@ -101,6 +103,7 @@ impl Task {
             outbox: VecDeque::new(),
             resolved,
             mismatches: HashMap::new(),
+            direct: HashMap::new(),
             listens: false,
             clocks: Clocks::now(),
         })
@@ -229,6 +232,9 @@ impl Task {
                 ..
             } => {
                 let link = Link::new(connection_id, peer_id, &endpoint);
+                if let (Some(ip), false) = (ip_of(&link.addr), endpoint.is_relayed()) {
+                    self.direct.insert(connection_id, ip.is_ipv4());
+                }
                 tracing::debug!(peer = %peer_id, path = %link.path, addr = %link.addr, "connected");
                 if !self.server_connected(peer_id, &link, now) {
                     self.peer_connected(peer_id, link, now);
@@ -241,6 +247,7 @@ impl Task {
                 ..
             } => {
                 tracing::debug!(peer = %peer_id, ?cause, "disconnected");
+                self.direct.remove(&connection_id);
                 if !self.server_disconnected(peer_id, connection_id, now) {
                     self.peer_disconnected(peer_id, connection_id, now);
                 }
@@ -269,6 +276,7 @@ impl Task {
                 address,
             } => self.on_listening(listener_id, &address, now),
             SwarmEvent::ExpiredListenAddr { address, .. } if !is_circuit(&address) => {
+                self.address_gone(&address);
                 self.addresses_changed(now);
             }
             SwarmEvent::ListenerClosed {
@@ -356,6 +364,21 @@ impl Task {
     }
 
     /// An address of this machine came or went: the network changed.
+    /// The machine has left a network. Connections over it would be found dead only when nobody
+    /// answers a ping, half a minute later; which of them ran over it is not known, and whoever is
+    /// still there is connected again within a second.
+    fn address_gone(&mut self, address: &Multiaddr) {
+        let Some(ip) = ip_of(address).filter(|ip| !ip.is_loopback()) else {
+            return;
+        };
+        let same_family = |(id, v4): (&ConnectionId, &bool)| (*v4 == ip.is_ipv4()).then_some(*id);
+        let lost: Vec<ConnectionId> = self.direct.iter().filter_map(same_family).collect();
+        tracing::debug!(%address, connections = lost.len(), "an address of this machine is gone");
+        for id in lost {
+            self.swarm.close_connection(id);
+        }
+    }
+
     fn addresses_changed(&mut self, now: Instant) {
         self.kick_servers(now);
     }
