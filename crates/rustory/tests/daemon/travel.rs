@@ -52,6 +52,8 @@ fn a_spool_that_was_removed_and_made_again_is_watched_again() {
     let (a, b, _of_a, _of_b) = met(&[]);
     for n in 0..3 {
         std::fs::remove_dir_all(a.home.data().join("spool")).unwrap();
+        // Until nothing else makes the daemon look.
+        std::thread::sleep(Duration::from_millis(2_500));
         let mut shell = a.shell("again");
         let cmd = format!("typed {n}");
         travels(&b, &cmd, || shell.types(&cmd));
