@@ -61,6 +61,20 @@ fn a_spool_that_was_removed_and_made_again_is_watched_again() {
 }
 
 #[test]
+fn a_device_that_is_not_there_is_named_with_why_also_after_a_restart() {
+    let (a, _b, of_a, of_b) = met(&[]);
+    of_b.kill();
+    of_a.kill();
+    let _of_a = a.start();
+    eventually("the new daemon knows whom it does not reach", || {
+        let beta = a.peer("beta");
+        beta["peer_id"].is_string() && beta["error"].is_string() && beta["path"].is_null()
+    });
+    let line = a.home.ok(&["status"]);
+    assert!(line.contains("not reachable"), "{line}");
+}
+
+#[test]
 fn three_devices_hand_on_what_two_that_never_meet_typed() {
     let (a, b, c) = (
         Device::with("alpha", &["sync_interval = 1"]),
