@@ -122,10 +122,12 @@ fn watch(ctx: &Ctx, host: &Host, changed: Arc<AtomicBool>) -> Result<(), Command
     })
 }
 
-/// Addresses remembered from earlier: of peers, and of who is behind a hub's address.
+/// What is remembered from earlier: addresses of peers, which device each is, and who is behind a
+/// hub's address.
 #[derive(Default)]
 struct Book {
     peers: HashMap<PeerId, Vec<Multiaddr>>,
+    devices: HashMap<PeerId, String>,
     hubs: HashMap<String, PeerId>,
 }
 
@@ -143,6 +145,8 @@ fn book(store: &Store) -> Result<Book, CommandError> {
         if let Some(hub) = entry.addr.strip_prefix("hub:") {
             // The newest comes first.
             book.hubs.entry(hub.to_owned()).or_insert(peer);
+        } else if let Some(device) = entry.addr.strip_prefix("device:") {
+            book.devices.entry(peer).or_insert(device.to_owned());
         } else if let Ok(addr) = entry.addr.parse() {
             book.peers.entry(peer).or_default().push(addr);
         }
@@ -241,6 +245,10 @@ impl<'a> Daemon<'a> {
             began,
             next_session: 0,
         };
+        // So that it can be said of whom that it is not reached.
+        for (peer, device) in &daemon.book.devices {
+            daemon.peers.get(*peer).named(device, "");
+        }
         daemon.meet_all();
         ctx.note(format_args!(
             "this device is {} in the network",
@@ -511,7 +519,10 @@ impl<'a> Daemon<'a> {
                 let is_copy = hello.log_id == self.host.local.log_id;
                 known.hello = Some(hello);
                 if !is_copy {
+                    let addr = format!("device:{device_id}");
                     self.note(Note::Seen(device_id, seen));
+                    let peer = peer.to_string();
+                    self.note(Note::Address { peer, addr });
                 }
             }
             Event::Round(report) | Event::FoundSame(report) => {

@@ -52,10 +52,26 @@ fn a_spool_that_was_removed_and_made_again_is_watched_again() {
     let (a, b, _of_a, _of_b) = met(&[]);
     for n in 0..3 {
         std::fs::remove_dir_all(a.home.data().join("spool")).unwrap();
+        // Until nothing else makes the daemon look.
+        std::thread::sleep(Duration::from_millis(2_500));
         let mut shell = a.shell("again");
         let cmd = format!("typed {n}");
         travels(&b, &cmd, || shell.types(&cmd));
     }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named_with_why_also_after_a_restart() {
+    let (a, _b, of_a, of_b) = met(&[]);
+    of_b.kill();
+    of_a.kill();
+    let _of_a = a.start();
+    eventually("the new daemon knows whom it does not reach", || {
+        let beta = a.peer("beta");
+        beta["peer_id"].is_string() && beta["error"].is_string() && beta["path"].is_null()
+    });
+    let line = a.home.ok(&["status"]);
+    assert!(line.contains("not reachable"), "{line}");
 }
 
 #[test]
