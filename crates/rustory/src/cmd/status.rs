@@ -343,6 +343,14 @@ impl Peer {
         self.network.as_ref().is_some_and(|(_, peer)| peer.live)
     }
 
+    /// What was typed on either side since both were identical, while they are in touch: it goes
+    /// over at once, and whether it arrived is known from the next comparison on.
+    fn just_typed(&self) -> Option<u64> {
+        let was_identical = |found: rustory_store::Comparison| found.compared.identical();
+        let is_so = self.is_live() && self.state.compared.is_some_and(was_identical);
+        self.behind_ours.filter(|added| is_so && *added > 0)
+    }
+
     /// Whether it holds the same, and if not, what is known of why.
     fn how(&self) -> String {
         let mut parts = Vec::new();
@@ -356,17 +364,15 @@ impl Peer {
                 n.filter(|n| *n > 0)
                     .map(|n| format!("{} {what}", grouped(n)))
             };
-            // What is typed while both are in touch goes over at once; whether it arrived is
-            // known from the next comparison on.
-            let (theirs, ours) = match self.is_live() {
-                true => (
-                    "of theirs on their way",
-                    "of ours sent since they were compared",
-                ),
-                false => ("of theirs not here yet", "of ours not there yet"),
-            };
-            parts.extend(count(self.behind_theirs(), theirs));
-            parts.extend(count(self.behind_ours, ours));
+            match self.just_typed() {
+                Some(typed) => {
+                    parts.push(format!("identical but for {} just typed", grouped(typed)))
+                }
+                None => {
+                    parts.extend(count(self.behind_theirs(), "of theirs not here yet"));
+                    parts.extend(count(self.behind_ours, "of ours not there yet"));
+                }
+            }
             if parts.is_empty() {
                 let how = match (self.identical, &error) {
                     (Some(_), _) => Some("not compared since something came"),
