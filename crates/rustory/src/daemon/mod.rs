@@ -19,8 +19,9 @@ use std::time::Duration;
 use rustory_core::sync::session::{Event, Role, SessionError};
 use rustory_core::sync::{Ended, LogIdentity, Plan, Reason};
 use rustory_net::p2p::{
-    DeviceInfo, HubAddr, HubSpec, HubStatus, Multiaddr, Node, NodeConfig, NodeEvent, NodeHandle,
-    OpenError, PeerId, ServiceState, SwarmKeyMismatch, SyncStream, listen_addr,
+    DeviceInfo, HubAddr, HubError, HubSpec, HubStatus, Multiaddr, Node, NodeConfig, NodeEvent,
+    NodeHandle, OpenError, PeerId, RelayRefusal, ServiceState, SwarmKeyMismatch, SyncStream,
+    listen_addr,
 };
 use rustory_net::session::{self, Control, Host};
 use rustory_store::{Access, Store};
@@ -761,12 +762,13 @@ fn hub_state(hub: &HubStatus) -> HubState {
         ServiceState::Off => "off",
         ServiceState::Connecting => "connecting",
         ServiceState::Up => "up",
+        ServiceState::Down(err) if is_not_offered(err) => "not offered",
         ServiceState::Down(_) => "down",
     };
     let error = [&hub.tracker, &hub.relay]
         .into_iter()
         .find_map(|state| match state {
-            ServiceState::Down(err) => Some(err.to_string()),
+            ServiceState::Down(err) if !is_not_offered(err) => Some(err.to_string()),
             _ => None,
         });
     HubState {
@@ -775,6 +777,14 @@ fn hub_state(hub: &HubStatus) -> HubState {
         relay: text(&hub.relay).to_owned(),
         error,
     }
+}
+
+/// Half a hub is as its owner wants it: a relay of another program, `--no-relay`, `--no-tracker`.
+fn is_not_offered(err: &HubError) -> bool {
+    matches!(
+        err,
+        HubError::NoTracker | HubError::Relay(RelayRefusal::NotOffered)
+    )
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>, CommandError> {

@@ -48,7 +48,7 @@ pub(crate) struct PeerState {
 pub(crate) struct HubState {
     /// As it stands in the settings.
     pub(crate) addr: String,
-    /// `up`, `off`, `connecting` or `down`.
+    /// `up`, `off`, `not offered`, `connecting` or `down`.
     pub(crate) tracker: String,
     /// The same.
     pub(crate) relay: String,
