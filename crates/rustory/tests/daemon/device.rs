@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::common::{Home, command, header, succeeded};
 
 /// Far more than anything takes here, for machines that do something else at the same time.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(75);
 
 /// Waits until something holds.
 #[track_caller]
