@@ -1,6 +1,10 @@
 //! Commands on a terminal: control characters are made visible, never run by it.
 
+use std::borrow::Cow;
+
 use bstr::BStr;
+use unicode_segmentation::UnicodeSegmentation as _;
+use unicode_width::UnicodeWidthStr;
 
 /// How line breaks and tabs are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,35 @@ pub(crate) fn push_visible(shown: &mut String, char: char, breaks: Breaks) {
     }
 }
 
+/// How many columns a text takes on a terminal: two for Hangul and most emoji.
+pub(crate) fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// The text in at most so many columns, with `…` in place of what does not fit.
+pub(crate) fn fit(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return text.into();
+    }
+    let mut kept = String::new();
+    for grapheme in text.graphemes(true) {
+        if width(&kept) + width(grapheme) >= columns {
+            break;
+        }
+        kept.push_str(grapheme);
+    }
+    if columns > 0 {
+        kept.push('…');
+    }
+    kept.into()
+}
+
+/// The text with blanks behind it, up to so many columns.
+pub(crate) fn pad(text: &str, columns: usize) -> String {
+    let blanks = columns.saturating_sub(width(text));
+    format!("{text}{}", " ".repeat(blanks))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +98,25 @@ mod tests {
         let text = "echo 한글 🎉 'quoted'\n\tnext";
         assert_eq!(visible(text.into(), Breaks::Keep), text);
         assert_eq!(visible("a\nb\tc".into(), Breaks::Mark), "a⏎b⇥c");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_between_characters_that_are_two_columns_wide() {
+        for (columns, shown) in [
+            (10, "노트북 (집)"),
+            (8, "노트북…"),
+            (7, "노트북…"),
+            (3, "노…"),
+            (1, "…"),
+            (0, ""),
+        ] {
+            let fitted = fit("노트북 (집)", columns);
+            if columns < 10 {
+                assert!(width(&fitted) <= columns, "{fitted}");
+            }
+            assert_eq!(fitted.replace(' ', ""), shown.replace(' ', ""), "{columns}");
+        }
+        assert_eq!(pad("한", 4), "한  ");
+        assert_eq!(pad("too long", 4), "too long");
     }
 }

@@ -10,9 +10,9 @@ use crate::ctx::{Ctx, now};
 use crate::daemon;
 use crate::drain;
 use crate::error::CommandError;
-use crate::text::{Breaks, visible};
 use crate::ui::{Output, grouped};
-use crate::when;
+
+mod screen;
 
 /// What is here, what waits, and how this device stands with the others
 #[derive(Debug, clap::Args)]
@@ -176,10 +176,9 @@ impl Status {
     fn print(&self, ctx: &Ctx, out: &mut Output) -> Result<(), CommandError> {
         let settings = &ctx.settings;
         out.line(format_args!(
-            "device    {}  {}",
-            settings.device_name, self.device_id
+            "device    {}  {}, user {}",
+            settings.device_name, self.device_id, settings.user_id
         ))?;
-        out.line(format_args!("user      {}", settings.user_id))?;
         out.line(format_args!(
             "database  {}  {} entries, {:.1} MB",
             settings.db_path.display(),
@@ -201,13 +200,19 @@ impl Status {
             ))?;
         }
         self.print_network(out)?;
-        self.print_peers(out)
+        screen::print(self, out, ctx.verbose)
     }
 
     fn print_network(&self, out: &mut Output) -> Result<(), CommandError> {
         match &self.daemon {
-            Some(daemon) => out.line(format_args!("daemon    runs, process {}", daemon.pid))?,
-            None => out.line("daemon    does not run")?,
+            Some(daemon) => {
+                let connected = self.connected();
+                out.line(format_args!(
+                    "daemon    runs, process {}{connected}",
+                    daemon.pid
+                ))?;
+            }
+            None => out.line("daemon    does not run; `rr daemon` keeps the devices in touch")?,
         }
         if let Some(problem) = self.problem() {
             out.line(format_args!("          {problem}"))?;
@@ -231,32 +236,16 @@ impl Status {
         Ok(())
     }
 
-    fn print_peers(&self, out: &mut Output) -> Result<(), CommandError> {
-        let met = self.peers.iter().map(|peer| {
-            let ago = peer.last_seen().map(|at| when::age(at, self.at));
-            let name = short(peer.name().unwrap_or(&peer.state.peer));
-            (name, peer.path(), ago, peer.how())
-        });
-        let unmet = self.unmet.iter().map(|(id, peer)| {
-            let how = match &peer.error {
-                Some(error) => visible(error.as_str().into(), Breaks::Mark),
-                None => "not met yet".to_owned(),
-            };
-            let name = short(peer.name.as_deref().unwrap_or(id));
-            (name, peer.path.as_deref(), None, how)
-        });
-        let lines: Vec<_> = met.chain(unmet).collect();
-        let width = |name: &String| unicode_width::UnicodeWidthStr::width(name.as_str());
-        let widest = lines.iter().map(|line| width(&line.0)).max().unwrap_or(0);
-        for (name, path, ago, how) in &lines {
-            let pad = " ".repeat(widest - width(name));
-            let path = path.unwrap_or("-");
-            let ago = ago.as_deref().unwrap_or("never");
-            out.line(format_args!(
-                "peer      {name}{pad}  {path:6}  {ago:>8}  {how}"
-            ))?;
+    /// How many of those that it knows the daemon is connected with.
+    fn connected(&self) -> String {
+        let met = self.peers.iter().map(Peer::path_now);
+        let all: Vec<_> = met
+            .chain(self.unmet.iter().map(|(_, peer)| peer.path.as_deref()))
+            .collect();
+        match (all.len(), all.iter().flatten().count()) {
+            (0, _) => String::new(),
+            (all, connected) => format!("; connected with {connected} of {all}"),
         }
-        Ok(())
     }
 
     fn spool_line(&self) -> String {
@@ -312,9 +301,14 @@ impl Peer {
         self.state.name.as_deref().or(told)
     }
 
+    /// How it is connected now; none: it is not, or no daemon says.
+    fn path_now(&self) -> Option<&str> {
+        self.network.as_ref()?.1.path.as_deref()
+    }
+
     fn path(&self) -> Option<&str> {
         match &self.network {
-            Some((_, network)) => network.path.as_deref(),
+            Some(_) => self.path_now(),
             None => self.state.path.map(rustory_store::PeerPath::as_str),
         }
     }
@@ -351,45 +345,6 @@ impl Peer {
         self.behind_ours.filter(|added| is_so && *added > 0)
     }
 
-    /// Whether it holds the same, and if not, what is known of why.
-    fn how(&self) -> String {
-        let mut parts = Vec::new();
-        let error = self
-            .error()
-            .map(|error| visible(error.into(), Breaks::Mark));
-        if self.identical == Some(true) {
-            parts.push("identical".to_owned());
-        } else {
-            let count = |n: Option<u64>, what: &str| {
-                n.filter(|n| *n > 0)
-                    .map(|n| format!("{} {what}", grouped(n)))
-            };
-            match self.just_typed() {
-                Some(typed) => {
-                    parts.push(format!("identical but for {} just typed", grouped(typed)))
-                }
-                None => {
-                    parts.extend(count(self.behind_theirs(), "of theirs not here yet"));
-                    parts.extend(count(self.behind_ours, "of ours not there yet"));
-                }
-            }
-            if parts.is_empty() {
-                let how = match (self.identical, &error) {
-                    (Some(_), _) => Some("not compared since something came"),
-                    (None, None) => Some("not compared yet"),
-                    (None, Some(_)) => None,
-                };
-                parts.extend(how.map(str::to_owned));
-            }
-        }
-        if self.state.unreadable > 0 {
-            let unreadable = grouped(self.state.unreadable);
-            parts.push(format!("{unreadable} can't be read by this version"));
-        }
-        parts.extend(error);
-        parts.join("; ")
-    }
-
     fn json(&self) -> Value {
         let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
         json!({
@@ -406,12 +361,6 @@ impl Peer {
             "error": self.error(),
         })
     }
-}
-
-/// A name as it fits a line.
-fn short(name: &str) -> String {
-    let name = visible(name.into(), Breaks::Mark);
-    name.chars().take(40).collect()
 }
 
 /// The same fields as of a peer that was met.

@@ -143,7 +143,7 @@ fn another_user_is_refused_by_name() {
         says(&at_a) && says(&at_b)
     });
     let line = a.home.ok(&["status"]);
-    assert!(line.contains("peer      beta"), "{line}");
+    assert!(line.contains("! beta "), "{line}");
     assert!(!b.has("mina's own"));
     assert!(
         a.home
