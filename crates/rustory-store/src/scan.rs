@@ -63,6 +63,8 @@ pub struct LastOfDevice {
     pub hostname: String,
     /// When its last entry started.
     pub ts: Timestamp,
+    /// The rr that recorded it.
+    pub version: String,
 }
 
 /// How far back the newest rows of a narrow scope are looked for before the whole log is read
@@ -133,7 +135,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn last_of_devices(&self) -> Result<Vec<LastOfDevice>, StoreError> {
-        let sql = "SELECT d.device_id, c.hostname, e.ts FROM devices d
+        let sql = "SELECT d.device_id, c.hostname, e.ts, c.version FROM devices d
                    JOIN entries e ON e.ingest_seq = coalesce(d.newest,
                      (SELECT max(ingest_seq) FROM entries WHERE device = d.id))
                    JOIN contexts c ON c.id = e.context
@@ -146,6 +148,7 @@ impl Store {
                         device_id: row.get(0)?,
                         hostname: row.get(1)?,
                         ts: Timestamp::from_micros(row.get(2)?).unwrap_or_default(),
+                        version: row.get(3)?,
                     })
                 })?
                 .collect()
