@@ -220,6 +220,7 @@ impl<'a> Daemon<'a> {
         let mut daemon = Daemon {
             state: State {
                 pid: std::process::id(),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
                 peer_id: node.peer_id().to_string(),
                 ..State::default()
             },

@@ -90,6 +90,7 @@ impl Peer {
         PeerState {
             device_id: self.device_id.clone(),
             name: self.name.clone(),
+            version: self.hello.as_ref().map(|hello| hello.version.clone()),
             path: self.path.map(|path| path.as_str().to_owned()),
             live: self.sessions.values().any(|active| active.met),
             sessions: self.sessions.len(),

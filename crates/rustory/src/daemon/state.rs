@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct State {
     /// The process that wrote it.
     pub(crate) pid: u32,
+    /// Of the daemon's rr; none: an older one.
+    pub(crate) version: Option<String>,
     /// Who this device is in the network.
     pub(crate) peer_id: String,
     /// Where it listens.
@@ -33,6 +35,8 @@ pub(crate) struct PeerState {
     pub(crate) device_id: Option<String>,
     /// What its user calls it.
     pub(crate) name: Option<String>,
+    /// Of its rr, once it said so.
+    pub(crate) version: Option<String>,
     /// `lan`, `direct` or `relay`; none: not connected.
     pub(crate) path: Option<String>,
     /// A session with it runs.
