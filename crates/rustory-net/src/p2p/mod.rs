@@ -19,6 +19,7 @@ mod hub;
 mod key;
 mod keycheck;
 mod node;
+mod reach;
 mod registry;
 mod stream;
 mod tracker;
@@ -34,5 +35,6 @@ pub use node::{
     DeviceInfo, FoundBy, HubSpec, HubStatus, Node, NodeConfig, NodeEvent, NodeHandle, NodeStatus,
     PeerStatus, ServiceState,
 };
+pub use reach::reach;
 pub use stream::SyncStream;
 pub use tracker::RefusalReason;
