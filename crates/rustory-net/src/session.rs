@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub struct Host {
 
 /// The way to a log that works on a thread of its own.
 #[derive(Clone, Debug)]
-pub struct LogLink(UnboundedSender<Job>);
+pub struct LogLink(Sender<Job>);
 
 /// Something to be done by a log.
 #[derive(Debug)]
@@ -46,13 +47,13 @@ enum Work {
 }
 
 /// The jobs of a log, for its thread.
-pub type Jobs = UnboundedReceiver<Job>;
+pub type Jobs = Receiver<Job>;
 
 impl LogLink {
     /// A link, and the end of it that [`work`] takes.
     #[must_use]
     pub fn new() -> (LogLink, Jobs) {
-        let (send, jobs) = unbounded_channel();
+        let (send, jobs) = channel();
         (LogLink(send), jobs)
     }
 
@@ -79,34 +80,77 @@ impl LogLink {
 /// write lock for long.
 const GROUP_ENTRIES_MAX: usize = 8_000;
 
+/// After work of so much weight, one a job and one an entry, a log that has nothing to do gives back
+/// the memory that it took. A person types less in a day.
+const WORK_TIRES: usize = 2_000;
+
+/// Nothing came for so long: whatever tired it is over, or waits for a slow line.
+const REST_AFTER: Duration = Duration::from_secs(2);
+
 /// Does jobs until nobody can send any more. `before` each one is for the log's owner: to take in
-/// what was typed, say.
+/// what was typed, say; and so is `rest`, once no job has come for a while after much work.
 ///
 /// Batches that wait behind each other are stored in one transaction, which is what makes storing
 /// as fast as the disk allows.
-pub fn work<L: Log>(log: &mut L, jobs: &mut Jobs, mut before: impl FnMut(&mut L)) {
-    let mut next = jobs.blocking_recv();
-    while let Some(Job(work)) = next.take() {
+pub fn work<L: Log>(
+    log: &mut L,
+    jobs: &Jobs,
+    mut before: impl FnMut(&mut L),
+    mut rest: impl FnMut(&mut L),
+) {
+    let (mut worked, mut next) = (0, None);
+    while let Some(Job(work)) = next
+        .take()
+        .or_else(|| wait(jobs, &mut worked, || rest(log)))
+    {
         before(log);
-        next = match work {
-            Work::Nudge => None,
+        worked += 1;
+        match work {
+            Work::Nudge => {}
             Work::Ask {
                 request: Request::Store { .. },
                 ..
-            } => store_group(log, work, jobs),
-            Work::Ask { request, reply } => {
-                let _ = reply.send(answer(log, request));
-                None
+            } => {
+                let (entries, other) = store_group(log, work, jobs);
+                worked += entries;
+                next = other;
             }
-        };
-        if next.is_none() {
-            next = jobs.blocking_recv();
+            Work::Ask { request, reply } => {
+                let answer = answer(log, request);
+                worked += weight(&answer);
+                let _ = reply.send(answer);
+            }
         }
     }
 }
 
-/// Stores this batch and those that wait behind it. Returns the first job that is no batch.
-fn store_group<L: Log>(log: &mut L, first: Work, jobs: &mut Jobs) -> Option<Job> {
+/// The next job; a log that is tired rests until it comes. `None`: nobody can send any more.
+fn wait(jobs: &Jobs, worked: &mut usize, rest: impl FnOnce()) -> Option<Job> {
+    if *worked >= WORK_TIRES {
+        match jobs.recv_timeout(REST_AFTER) {
+            Ok(job) => return Some(job),
+            Err(RecvTimeoutError::Timeout) => rest(),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        *worked = 0;
+    }
+    jobs.recv().ok()
+}
+
+/// So many entries were read for an answer.
+fn weight(answer: &Answer) -> usize {
+    match answer {
+        Answer::Piece(piece) => piece.entries.len(),
+        Answer::Found { looked_up, .. } => *looked_up,
+        // Of whole origins.
+        Answer::Items(_) => WORK_TIRES,
+        _ => 0,
+    }
+}
+
+/// Stores this batch and those that wait behind it. Returns how many entries these were, and the
+/// first job that is no batch.
+fn store_group<L: Log>(log: &mut L, first: Work, jobs: &Jobs) -> (usize, Option<Job>) {
     let (mut batches, mut replies, mut entries) = (Vec::new(), Vec::new(), 0);
     let mut job = Some(Job(first));
     let next = loop {
@@ -151,7 +195,7 @@ fn store_group<L: Log>(log: &mut L, first: Work, jobs: &mut Jobs) -> Option<Job>
             }
         }
     }
-    next
+    (entries, next)
 }
 
 /// The lease that the sessions of one device share.
@@ -275,6 +319,7 @@ pub async fn run<S: AsyncRead + AsyncWrite>(
         outbox: FrameWriter::default(),
         out: Vec::new(),
         sent: 0,
+        rests: false,
         began: Instant::now(),
         result: None,
         observe,
@@ -294,6 +339,8 @@ struct Driver<'a, F> {
     /// Bytes to send, of which the first `sent` are sent.
     out: Vec<u8>,
     sent: usize,
+    /// A round is over: room that it needed is given back once all is sent.
+    rests: bool,
     began: Instant,
     result: Option<Result<(), SessionError>>,
     observe: F,
@@ -398,9 +445,19 @@ impl<F: FnMut(&Session, Event)> Driver<'_, F> {
                 if self.sent == self.out.len() {
                     self.out.clear();
                     self.sent = 0;
+                    self.rest();
                 }
             }
             Err(err) => self.broken(&err),
+        }
+    }
+
+    /// Keeps no more room than small messages need.
+    fn rest(&mut self) {
+        if std::mem::take(&mut self.rests) {
+            self.out = Vec::new();
+            self.inbox.rest();
+            self.outbox.rest();
         }
     }
 
@@ -432,9 +489,15 @@ impl<F: FnMut(&Session, Event)> Driver<'_, F> {
                 }
                 Effect::Acquire => self.lease.acquire(),
                 Effect::Release => self.lease.release(),
-                Effect::Event(event) => (self.observe)(&self.session, event),
+                Effect::Event(event) => {
+                    self.rests |= matches!(event, Event::Round(_) | Event::FoundSame(_));
+                    (self.observe)(&self.session, event);
+                }
                 Effect::End(result) => self.result = Some(result),
             }
+        }
+        if self.out.is_empty() {
+            self.rest();
         }
     }
 }
@@ -451,5 +514,33 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_rests_after_much_work_once_nothing_comes_and_only_then() {
+        let (link, jobs) = LogLink::new();
+        let (mut worked, mut rests) = (WORK_TIRES - 1, 0);
+        assert!(link.nudge());
+        assert!(wait(&jobs, &mut worked, || rests += 1).is_some());
+        worked = WORK_TIRES;
+        assert!(link.nudge());
+        assert!(wait(&jobs, &mut worked, || rests += 1).is_some());
+        assert_eq!((worked, rests), (WORK_TIRES, 0), "a job was there");
+        let rest = || {
+            rests += 1;
+            link.nudge();
+        };
+        assert!(wait(&jobs, &mut worked, rest).is_some());
+        assert_eq!((worked, rests), (0, 1));
+        drop(link);
+        assert!(wait(&jobs, &mut worked, || rests += 1).is_none());
+        worked = WORK_TIRES;
+        assert!(wait(&jobs, &mut worked, || rests += 1).is_none());
+        assert_eq!(rests, 1, "nobody is there any more");
     }
 }

@@ -200,6 +200,12 @@ impl Store {
             .map_err(|err| self.err(err))
     }
 
+    /// Gives back the memory that pages are kept in; they are read again when they are needed.
+    pub fn rest(&self) {
+        // Where it can't be given back it is kept, which is no reason to fail.
+        let _ = self.conn.execute_batch("PRAGMA shrink_memory");
+    }
+
     pub(crate) fn err(&self, source: rusqlite::Error) -> StoreError {
         StoreError::sqlite(&self.path, source)
     }

@@ -10,6 +10,7 @@ use rustory_store::Store;
 
 use crate::ctx::Ctx;
 use crate::error::CommandError;
+use crate::memory;
 
 /// How a device takes part in sessions.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,11 +37,11 @@ impl LogThread {
         before: impl FnMut(&mut Store) + Send + 'static,
     ) -> Result<(Host, LogThread), CommandError> {
         let local = local(ctx, &store, manner);
-        let (log, mut jobs) = LogLink::new();
+        let (log, jobs) = LogLink::new();
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {
-                work(&mut store, &mut jobs, before);
+                work(&mut store, &jobs, before, rest);
                 store
             })
             .map_err(|err| CommandError::failed(format!("no thread for the database: {err}")))?;
@@ -58,6 +59,12 @@ impl LogThread {
         let gone = |_| CommandError::failed("the database's thread ended early; this is a bug");
         self.thread.join().map_err(gone)
     }
+}
+
+/// After much work: a daemon is to be small while it waits.
+fn rest(store: &mut Store) {
+    store.rest();
+    memory::give_back();
 }
 
 /// Who this device says it is.

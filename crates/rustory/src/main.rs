@@ -16,6 +16,7 @@ mod finder;
 mod host;
 mod import;
 mod keys;
+mod memory;
 mod peer;
 mod settings;
 mod setup;

@@ -102,6 +102,12 @@ impl FrameWriter {
         Ok(())
     }
 
+    /// Gives back the room that large messages needed; the next one takes it anew.
+    pub fn rest(&mut self) {
+        self.payload = Vec::new();
+        self.compressor = None;
+    }
+
     /// The payload in fewer bytes, if there are any to spare.
     fn compressed(&mut self) -> Option<Vec<u8>> {
         if self.payload.len() < COMPRESS_BYTES_MIN {
@@ -143,6 +149,14 @@ impl FrameReader {
             self.at = 0;
         }
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Gives back the room that large frames needed; the next one takes it anew.
+    pub fn rest(&mut self) {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        self.buffer.shrink_to_fit();
+        self.decompressor = None;
     }
 
     /// The next message, once all of it is there.

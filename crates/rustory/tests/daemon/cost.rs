@@ -10,6 +10,7 @@ use rustory_net::p2p::{
 };
 use tokio::io::AsyncReadExt as _;
 
+use crate::common::numbered;
 use crate::device::{Daemon, Device, SWARM_KEY, cost, eventually, met, ok};
 
 /// Sessions with all peers, as the daemon tells `rr status`.
@@ -118,6 +119,33 @@ fn an_idle_pair_costs_nothing() {
         assert!(cpu <= Duration::from_millis(100), "{cpu:?}");
         assert!(wakes <= 60, "{wakes}");
     }
+}
+
+/// Memory of a process that no file holds.
+fn own_kib(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon"));
+    let words = line.unwrap().split_whitespace();
+    words.rev().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn after_a_first_sync_its_memory_is_given_back() {
+    let (a, b) = (Device::new("alpha"), Device::new("beta"));
+    let pad = "x".repeat(400);
+    let cmds = numbered("echo ", 30_000).into_iter();
+    a.home.spool("s", cmds.map(|cmd| cmd + &pad));
+    a.home.ok(&["list"]);
+    a.knows(&b);
+    let (of_a, of_b) = (a.start(), b.start());
+    eventually("beta has everything", || {
+        b.identical("alpha") && a.identical("beta")
+    });
+    // Else they keep 19 and 36 MB.
+    eventually("alpha is small again", || own_kib(&of_a) < 8_000);
+    eventually("beta is small again", || own_kib(&of_b) < 8_000);
+    a.shell("t").types("after the rest");
+    eventually("they go on", || b.has("after the rest"));
 }
 
 #[test]
