@@ -160,6 +160,30 @@ async fn two_that_dial_each_other_at_once_keep_one_connection() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_on_both_sides_when_either_closes_the_connection() {
+    let key = key();
+    let a = Device::start(config(key, "a"));
+    let mut of_b = config(key, "b");
+    of_b.peer_book.insert(a.id(), a.addrs().await);
+    let b = Device::start(of_b);
+    let (mut here, mut there) = (b.open(a.id()).await.unwrap(), a.open(b.id()).await.unwrap());
+    let stopped = async {
+        // Both wait for something to read by then.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        b.handle.stop().await;
+    };
+    let (mut first, mut second) = ([0; 1], [0; 1]);
+    soon("the ends", async {
+        let (here, there, ()) =
+            tokio::join!(here.read(&mut first), there.read(&mut second), stopped);
+        assert!(!matches!(here, Ok(1..)), "{here:?}");
+        assert!(!matches!(there, Ok(1..)), "{there:?}");
+    })
+    .await;
+    assert!(here.write_all(&first).await.is_err());
+}
+
+#[tokio::test]
 async fn a_slow_stream_holds_back_no_other() {
     let (a, b) = pair().await;
     let mut slow = b.open(a.id()).await.unwrap();

@@ -6,12 +6,13 @@ mod p2p_support;
 use std::time::Duration;
 
 use p2p_support::{
-    Device, config, free_port, hub_config, key, round_trip, soon, spec, start_hub, within,
+    Device, Proxy, config, free_port, hub_config, key, round_trip, soon, spec, start_hub, within,
 };
 use rustory_net::p2p::{
     DialFailure, FoundBy, HubError, HubHandle, IdentityKey, NodeEvent, OpenError, Path,
     RelayRefusal, ServiceState, SwarmKey,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn hub() -> (HubHandle, SwarmKey, u16) {
     let (key, port) = (key(), free_port());
@@ -104,6 +105,49 @@ async fn devices_that_nobody_can_reach_talk_through_the_relay() {
     assert_eq!(stream.path(), Path::Relay);
     soon("3 MB", round_trip(stream, 3_000_000)).await;
     assert!(hub.metrics().contains("rustory_hub_reservations 2"));
+}
+
+#[tokio::test]
+async fn a_stream_on_the_worse_of_two_relayed_connections_is_told_to_move() {
+    let (hub, key, port) = hub().await;
+    let far = Proxy::far_to(port, Duration::from_millis(150)).await;
+    let (mut a, mut b) = (hidden(key, "a", far.port), hidden(key, "b", port));
+    // Of connections that cross, the one that the lower id dialled stays.
+    if b.id() < a.id() {
+        std::mem::swap(&mut a, &mut b);
+    }
+    a.until_relay("a has a reservation", ServiceState::Up).await;
+    b.until_relay("b has a reservation", ServiceState::Up).await;
+    // The lower one dials while the other's connection is on its way, which takes five times the
+    // delay, and gets its stream on that.
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        a.open(b.id()).await
+    };
+    let (theirs, stream) = tokio::join!(b.open(a.id()), later);
+    let (theirs, mut stream) = (theirs.unwrap(), stream.unwrap());
+    assert_eq!(stream.path(), Path::Relay);
+    let moved = |event: &NodeEvent| match event {
+        NodeEvent::PeerPath { link, .. } => Some(*link),
+        _ => None,
+    };
+    let better = a.until("a moves", moved).await;
+    assert_ne!(better, stream.link());
+    b.until("b moves", moved).await;
+    // Nothing is lost meanwhile, and what is opened now is on the better one.
+    stream.write_all(b"x").await.unwrap();
+    let mut byte = [0];
+    soon("an echo", stream.read_exact(&mut byte)).await.unwrap();
+    assert_eq!(a.open(b.id()).await.unwrap().link(), better);
+    // The worse one is closed once nothing runs on it.
+    drop((stream, theirs));
+    soon("one circuit", async {
+        while !hub.metrics().contains("rustory_hub_circuits 1\n") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    round_trip(a.open(b.id()).await.unwrap(), 1000).await;
 }
 
 #[tokio::test]

@@ -36,5 +36,5 @@ pub use node::{
     PeerStatus, ServiceState,
 };
 pub use reach::reach;
-pub use stream::SyncStream;
+pub use stream::{LinkId, SyncStream};
 pub use tracker::RefusalReason;

@@ -11,9 +11,11 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready as ready_or_return};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 
+use futures::task::AtomicWaker;
 use futures::{AsyncRead as _, AsyncWrite as _};
 use libp2p::core::transport::PortUse;
 use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
@@ -40,8 +42,74 @@ pub struct SyncStream {
     inner: Stream,
     peer: PeerId,
     path: Path,
-    /// Shared with the connection, which counts its streams by it.
-    _use: Arc<()>,
+    link: LinkId,
+    fate: Arc<Fate>,
+}
+
+/// Names a connection to a peer, for as long as the node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkId(ConnectionId);
+
+impl LinkId {
+    pub(super) fn new(connection: ConnectionId) -> LinkId {
+        LinkId(connection)
+    }
+}
+
+/// Whether the connection of a stream is closed from this side. The multiplexer then tells only those
+/// who write: whoever waits for something to read would wait for ever.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    cut: AtomicBool,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl Fate {
+    fn check(&self, waker: &AtomicWaker, cx: &Context<'_>) -> Poll<io::Error> {
+        waker.register(cx.waker());
+        match self.cut.load(Ordering::Acquire) {
+            true => Poll::Ready(io::ErrorKind::ConnectionAborted.into()),
+            false => Poll::Pending,
+        }
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
+        self.writer.wake();
+    }
+}
+
+/// The streams of one connection that somebody holds. They end when it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Held(Vec<Weak<Fate>>);
+
+impl Held {
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().filter(|it| it.strong_count() > 0).count()
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self) -> Arc<Fate> {
+        self.0.retain(|it| it.strong_count() > 0);
+        let fate = Arc::new(Fate::default());
+        self.0.push(Arc::downgrade(&fate));
+        fate
+    }
+
+    /// Ends them all.
+    pub(super) fn cut(&self) {
+        for fate in self.0.iter().filter_map(Weak::upgrade) {
+            fate.cut();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.cut();
+    }
 }
 
 impl fmt::Debug for SyncStream {
@@ -51,12 +119,19 @@ impl fmt::Debug for SyncStream {
 }
 
 impl SyncStream {
-    pub(super) fn new(inner: Stream, peer: PeerId, path: Path, usage: Arc<()>) -> SyncStream {
+    pub(super) fn new(
+        inner: Stream,
+        peer: PeerId,
+        path: Path,
+        link: LinkId,
+        fate: Arc<Fate>,
+    ) -> SyncStream {
         SyncStream {
             inner,
             peer,
             path,
-            _use: usage,
+            link,
+            fate,
         }
     }
 
@@ -71,6 +146,17 @@ impl SyncStream {
     pub fn path(&self) -> Path {
         self.path
     }
+
+    /// The connection that it is on.
+    #[must_use]
+    pub fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// What the connection's end makes of something that has to wait.
+    fn unless_cut<T>(&self, waker: &AtomicWaker, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        self.fate.check(waker, cx).map(Err)
+    }
 }
 
 impl AsyncRead for SyncStream {
@@ -80,8 +166,10 @@ impl AsyncRead for SyncStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let unfilled = buf.initialize_unfilled();
-        let read = ready_or_return!(Pin::new(&mut self.inner).poll_read(cx, unfilled))?;
-        buf.advance(read);
+        let Poll::Ready(read) = Pin::new(&mut self.inner).poll_read(cx, unfilled) else {
+            return self.unless_cut(&self.fate.reader, cx);
+        };
+        buf.advance(read?);
         Poll::Ready(Ok(()))
     }
 }
@@ -92,15 +180,24 @@ impl AsyncWrite for SyncStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        match Pin::new(&mut self.inner).poll_write(cx, buf) {
+            Poll::Pending => self.unless_cut(&self.fate.writer, cx),
+            wrote => wrote,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        match Pin::new(&mut self.inner).poll_flush(cx) {
+            Poll::Pending => self.unless_cut(&self.fate.writer, cx),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx)
+        match Pin::new(&mut self.inner).poll_close(cx) {
+            Poll::Pending => self.unless_cut(&self.fate.writer, cx),
+            closed => closed,
+        }
     }
 }
 
@@ -163,7 +260,8 @@ impl Streams {
         self.opening.iter().any(|(_, _, on)| *on == connection)
     }
 
-    fn closed(&mut self, connection: ConnectionId) {
+    /// A connection has ended, or is being closed: nothing is opened over it any more.
+    pub(super) fn closed(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
         let on_it = self.opening.iter().filter(|(_, _, on)| *on == connection);
         for id in on_it.map(|(id, ..)| *id).collect::<Vec<_>>() {

@@ -14,6 +14,7 @@ use rustory_net::p2p::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Far more than anything here takes.
 pub const LONG: Duration = Duration::from_secs(40);
@@ -211,15 +212,20 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn to(target: u16) -> Proxy {
-        Proxy::start(target, Duration::ZERO).await
+        Proxy::start(target, Duration::ZERO, Duration::ZERO).await
     }
 
     /// One that takes its time to connect.
     pub async fn slow_to(target: u16) -> Proxy {
-        Proxy::start(target, Duration::from_millis(500)).await
+        Proxy::start(target, Duration::from_millis(500), Duration::ZERO).await
     }
 
-    async fn start(target: u16, delay: Duration) -> Proxy {
+    /// One at the end of a long line.
+    pub async fn far_to(target: u16, one_way: Duration) -> Proxy {
+        Proxy::start(target, Duration::ZERO, one_way).await
+    }
+
+    async fn start(target: u16, delay: Duration, one_way: Duration) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let frozen = Arc::new(AtomicBool::new(false));
@@ -234,8 +240,8 @@ impl Proxy {
                 };
                 let (from_read, from_write) = from.into_split();
                 let (to_read, to_write) = to.into_split();
-                tokio::spawn(pass(from_read, to_write, Arc::clone(&frozen)));
-                tokio::spawn(pass(to_read, from_write, frozen));
+                tokio::spawn(pass(from_read, to_write, one_way, Arc::clone(&frozen)));
+                tokio::spawn(pass(to_read, from_write, one_way, frozen));
             }
         });
         Proxy { port, frozen }
@@ -252,18 +258,30 @@ impl Proxy {
     }
 }
 
+/// Each piece arrives `one_way` later, however many are on their way.
 async fn pass(
     mut read: tokio::net::tcp::OwnedReadHalf,
     mut write: tokio::net::tcp::OwnedWriteHalf,
+    one_way: Duration,
     frozen: Arc<AtomicBool>,
 ) {
+    let (sent, mut arriving) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    tokio::spawn(async move {
+        while let Some((due, piece)) = arriving.recv().await {
+            tokio::time::sleep_until(due).await;
+            if write.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    });
     let mut bytes = vec![0; 16 * 1024];
     while let Ok(count) = read.read(&mut bytes).await {
         if frozen.load(Ordering::SeqCst) {
             // Neither end is told anything.
             std::future::pending::<()>().await;
         }
-        if count == 0 || write.write_all(&bytes[..count]).await.is_err() {
+        let due = Instant::now() + one_way;
+        if count == 0 || sent.send((due, bytes[..count].to_vec())).is_err() {
             return;
         }
     }

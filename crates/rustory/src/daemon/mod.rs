@@ -37,7 +37,7 @@ use crate::error::CommandError;
 use crate::exchange::{Round, seen};
 use crate::host::{LogThread, Manner};
 use crate::keys::{self, Keys};
-use peers::{Active, Peer, Peers};
+use peers::{Active, Peer, Peers, Way};
 use state::HubState;
 use upkeep::{News, Note, Upkeep};
 
@@ -187,7 +187,7 @@ struct Daemon<'a> {
 /// What a session says while it runs.
 enum Told {
     /// The stream is there.
-    Opened(rustory_net::p2p::Path),
+    Opened(Way),
     Event(Box<Event>),
 }
 
@@ -351,17 +351,22 @@ impl<'a> Daemon<'a> {
 
     async fn node_event(&mut self, event: NodeEvent) {
         match event {
-            NodeEvent::Incoming { peer, path, stream } => self.incoming(peer, path, stream),
-            NodeEvent::PeerConnected { peer, path, .. } => {
-                self.known(peer).path = Some(path);
+            NodeEvent::Incoming { peer, stream, .. } => self.incoming(peer, stream),
+            NodeEvent::PeerConnected {
+                peer, path, link, ..
+            } => {
+                self.known(peer).way = Some((path, link));
                 self.seen(peer);
             }
-            NodeEvent::PeerPath { peer, path, .. } => {
-                self.peers.get(peer).path = Some(path);
+            NodeEvent::PeerPath {
+                peer, path, link, ..
+            } => {
+                let known = self.peers.get(peer);
+                known.way = Some((path, link));
                 // It goes on where it was, over the better way.
-                self.peers.move_to(peer, path);
+                known.move_sessions();
             }
-            NodeEvent::PeerGone { peer } => self.peers.get(peer).path = None,
+            NodeEvent::PeerGone { peer } => self.peers.get(peer).way = None,
             NodeEvent::PeerDiscovered {
                 peer,
                 device,
@@ -470,7 +475,8 @@ impl<'a> Daemon<'a> {
         self.tasks.spawn(async move {
             let result = match node.open(peer).await {
                 Ok(stream) => {
-                    let _ = tell.send((peer, id, Told::Opened(stream.path())));
+                    let way = (stream.path(), stream.link());
+                    let _ = tell.send((peer, id, Told::Opened(way)));
                     hold(stream, Role::Asker, &host, told, peer, id, &tell).await
                 }
                 Err(err) => Err(Trouble::Open(err)),
@@ -479,14 +485,14 @@ impl<'a> Daemon<'a> {
         });
     }
 
-    fn incoming(&mut self, peer: PeerId, path: rustory_net::p2p::Path, stream: SyncStream) {
+    fn incoming(&mut self, peer: PeerId, stream: SyncStream) {
         self.known(peer);
         if !self.peers.make_room(peer) {
             // Dropping the stream tells the peer.
             return;
         }
         let (id, mut control, told) = self.new_session(Role::Answerer);
-        control.path = Some(path);
+        control.way = Some((stream.path(), stream.link()));
         // Of two that ask each other, the one with the lower id goes on.
         self.peers.yield_to(peer);
         self.peers.add(peer, id, control);
@@ -507,13 +513,16 @@ impl<'a> Daemon<'a> {
         let now_ms = self.now();
         let known = self.peers.get(peer);
         let event = match told {
-            Told::Opened(path) => return known.with(id, |active| active.path = Some(path)),
+            Told::Opened(way) => {
+                known.with(id, |active| active.way = Some(way));
+                return known.move_sessions();
+            }
             Told::Event(event) => *event,
         };
         match event {
             Event::Met(hello) => {
                 known.named(&hello.device_id, &hello.device_name);
-                known.with(id, |active| active.met = true);
+                known.with(id, |active| active.met = Some(Instant::now()));
                 known.error = None;
                 let seen = seen(&hello, known.session_path(id), now());
                 let device_id = hello.device_id.clone();
@@ -556,7 +565,7 @@ impl<'a> Daemon<'a> {
 
     fn finished(&mut self, finished: Finished) {
         let Finished { peer, id, result } = finished;
-        let moving = self.peers.remove(peer, id);
+        let ended = self.peers.remove(peer, id);
         let now = self.now();
         let error = match &result {
             Ok(()) => None,
@@ -571,7 +580,9 @@ impl<'a> Daemon<'a> {
         if !self.peers.has_session(peer) {
             self.plan.ended(&peer, how, now, random());
         }
-        if moving {
+        let hello = self.peers.get(peer).hello.as_ref();
+        let cut = is_cut(&result) && hello.is_some_and(|hello| hello.stays);
+        if ended.is_some_and(|it| it.is_to_go_on(cut)) {
             self.plan.seen(peer, now, random());
         }
         if matches!(result, Err(Trouble::Session(SessionError::WasCopy))) {
@@ -680,6 +691,17 @@ async fn hold(
     })
     .await
     .map_err(Trouble::Session)
+}
+
+/// Ends of a session that goes on as long as both can, when neither meant it to end.
+fn is_cut(result: &Result<(), Trouble>) -> bool {
+    matches!(
+        result,
+        Ok(())
+            | Err(Trouble::Session(
+                SessionError::Broken(_) | SessionError::Silent
+            ))
+    )
 }
 
 /// Ends that say nothing about how well the peer can be reached.

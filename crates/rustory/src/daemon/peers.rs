@@ -1,13 +1,15 @@
 //! The peers that the daemon knows, and its sessions with each.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rustory_core::sync::Hello;
 use rustory_core::sync::session::Role;
-use rustory_net::p2p::{Path, PeerId};
+use rustory_net::p2p::{LinkId, Path, PeerId};
 use rustory_net::session::Control;
 use rustory_store::PeerPath;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 
 use super::States;
 use super::state::PeerState;
@@ -24,13 +26,16 @@ pub(super) struct Peers {
     peers: HashMap<PeerId, Peer>,
 }
 
+/// Over what a stream runs.
+pub(super) type Way = (Path, LinkId);
+
 /// One peer.
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) device_id: Option<String>,
     pub(super) name: Option<String>,
     /// How new streams run; none: not connected.
-    pub(super) path: Option<Path>,
+    pub(super) way: Option<Way>,
     pub(super) error: Option<String>,
     /// What it said last.
     pub(super) hello: Option<Hello>,
@@ -44,22 +49,33 @@ pub(super) struct Active {
     role: Role,
     pub(super) control: UnboundedSender<Control>,
     /// Once the stream is there.
-    pub(super) path: Option<Path>,
-    /// The peer said who it is.
-    pub(super) met: bool,
-    /// Told to end because there is a better way; another one is to follow.
+    pub(super) way: Option<Way>,
+    /// When the peer said who it is.
+    pub(super) met: Option<Instant>,
+    /// Told to end because there is a better way.
     moving: bool,
 }
+
+/// A session that broke off is begun again at once if it has run for so long: the connection under
+/// it was lost. One that keeps breaking off earlier is left to the plan.
+const LASTED: Duration = Duration::from_secs(5);
 
 impl Active {
     pub(super) fn new(role: Role, control: UnboundedSender<Control>) -> Active {
         Active {
             role,
             control,
-            path: None,
-            met: false,
+            way: None,
+            met: None,
             moving: false,
         }
+    }
+
+    /// Whether another one is to follow at once, now that this one has ended; `cut`: nobody meant
+    /// it to.
+    pub(super) fn is_to_go_on(&self, cut: bool) -> bool {
+        let lasted = self.met.is_some_and(|met| met.elapsed() >= LASTED);
+        self.moving || (cut && lasted)
     }
 }
 
@@ -78,11 +94,25 @@ impl Peer {
 
     /// How a session runs.
     pub(super) fn session_path(&self, id: u64) -> PeerPath {
-        let path = self.sessions.get(&id).and_then(|active| active.path);
-        match path.or(self.path) {
-            Some(Path::Lan) => PeerPath::Lan,
-            Some(Path::Relay) => PeerPath::Relay,
-            Some(Path::Direct) | None => PeerPath::Direct,
+        let way = self.sessions.get(&id).and_then(|active| active.way);
+        match way.or(self.way) {
+            Some((Path::Lan, _)) => PeerPath::Lan,
+            Some((Path::Relay, _)) => PeerPath::Relay,
+            Some((Path::Direct, _)) | None => PeerPath::Direct,
+        }
+    }
+
+    /// Sessions that we lead, on another connection than the one that is used now, end, to be begun
+    /// again: that connection is to be closed. Also where both are of one kind: two devices that
+    /// dialled each other at once would keep both, or have the one under a session cut.
+    pub(super) fn move_sessions(&mut self) {
+        let Some((_, used)) = self.way else { return };
+        for active in self.sessions.values_mut() {
+            let elsewhere = active.way.is_some_and(|(_, link)| link != used);
+            if elsewhere && active.role == Role::Asker && !active.moving {
+                active.moving = true;
+                let _ = active.control.send(Control::Stop);
+            }
         }
     }
 
@@ -91,8 +121,8 @@ impl Peer {
             device_id: self.device_id.clone(),
             name: self.name.clone(),
             version: self.hello.as_ref().map(|hello| hello.version.clone()),
-            path: self.path.map(|path| path.as_str().to_owned()),
-            live: self.sessions.values().any(|active| active.met),
+            path: self.way.map(|(path, _)| path.as_str().to_owned()),
+            live: self.sessions.values().any(|active| active.met.is_some()),
             sessions: self.sessions.len(),
             error: self.error.clone(),
         }
@@ -135,7 +165,7 @@ impl Peers {
     /// All of them are met anew, over new connections.
     pub(super) fn disconnected(&mut self) {
         for peer in self.peers.values_mut() {
-            peer.path = None;
+            peer.way = None;
         }
     }
 
@@ -151,7 +181,7 @@ impl Peers {
         }
         let mut all = self.peers.iter();
         let found = all.find(|(id, peer)| {
-            **id != but && peer.hello.is_none() && peer.sessions.is_empty() && peer.path.is_none()
+            **id != but && peer.hello.is_none() && peer.sessions.is_empty() && peer.way.is_none()
         });
         found.map(|(id, _)| *id)
     }
@@ -160,10 +190,8 @@ impl Peers {
         self.peers.remove(&peer);
     }
 
-    /// Returns whether it ended to be begun again over a better way.
-    pub(super) fn remove(&mut self, peer: PeerId, id: u64) -> bool {
-        let removed = self.get(peer).sessions.remove(&id);
-        removed.is_some_and(|active| active.moving)
+    pub(super) fn remove(&mut self, peer: PeerId, id: u64) -> Option<Active> {
+        self.get(peer).sessions.remove(&id)
     }
 
     pub(super) fn has_session(&self, peer: PeerId) -> bool {
@@ -187,18 +215,6 @@ impl Peers {
             && let Some(active) = self.asked_by_us(peer)
         {
             let _ = active.control.send(Control::Stop);
-        }
-    }
-
-    /// New streams run another way than this peer's sessions do: those that we lead end, to be
-    /// begun again, so that the connection they are on can be closed. Also from one direct
-    /// connection to another: two that dialled each other at once would keep both for ever.
-    pub(super) fn move_to(&mut self, peer: PeerId, path: Path) {
-        for active in self.get(peer).sessions.values_mut() {
-            if path != Path::Relay && active.role == Role::Asker && !active.moving {
-                active.moving = true;
-                let _ = active.control.send(Control::Stop);
-            }
         }
     }
 

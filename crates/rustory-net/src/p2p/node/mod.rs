@@ -17,7 +17,7 @@ use super::addr::{HubAddr, Path};
 use super::failure::{HubError, OpenError, StartError};
 use super::key::{IdentityKey, SwarmKey};
 use super::keycheck::SwarmKeyMismatch;
-use super::stream::SyncStream;
+use super::stream::{LinkId, SyncStream};
 
 /// What a node is told about its device and its surroundings.
 #[derive(Clone, Debug)]
@@ -91,10 +91,12 @@ pub enum NodeEvent {
         path: Path,
         /// The other end, or the way through the relay.
         addr: Multiaddr,
+        /// The connection.
+        link: LinkId,
     },
-    /// New streams to a connected peer run another way from now on. When it is a better one,
-    /// streams over the old one have [`limits::DRAIN_MAX`](super::limits) (30 s) to end: open a new
-    /// one at the next boundary.
+    /// New streams to a connected peer run over another connection from now on, maybe of the same
+    /// kind. Streams on another than this have [`limits::DRAIN_MAX`](super::limits) (30 s) to end,
+    /// if they have not ended already: open a new one at the next boundary.
     PeerPath {
         /// The peer.
         peer: PeerId,
@@ -102,6 +104,8 @@ pub enum NodeEvent {
         path: Path,
         /// The other end, or the way through the relay.
         addr: Multiaddr,
+        /// The connection.
+        link: LinkId,
     },
     /// The last connection to a peer ended.
     PeerGone {

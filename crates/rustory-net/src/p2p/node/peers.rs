@@ -7,11 +7,10 @@
 //! instead, for being idle.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
-use libp2p::{Multiaddr, PeerId, identify};
+use libp2p::{Multiaddr, PeerId, Stream, identify};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -25,7 +24,7 @@ use crate::p2p::limits::{
     ADDRS_PER_PEER_MAX, DIRECT_RETRY_AFTER, DRAIN_IDLE, DRAIN_MAX, HANDSHAKE_TIMEOUT, OPEN_TIMEOUT,
     PEERS_MAX, RELAYS_AFTER, SETTLE_STEP, SYNC_STREAMS_PER_PEER_MAX, TRACKER_ADDRS_AFTER,
 };
-use crate::p2p::stream::{OpenId, StreamError, StreamEvent, SyncStream};
+use crate::p2p::stream::{Held, LinkId, OpenId, StreamError, StreamEvent, SyncStream};
 use crate::p2p::tracker::Listed;
 
 /// Relays that are not ours, through which a peer says it can be reached, and which are tried.
@@ -53,8 +52,8 @@ struct Peer {
     told: HashMap<PeerId, Told>,
     attempt: Option<Attempt>,
     waiting: Vec<Waiting>,
-    /// What the caller knows of the connection.
-    path: Option<(Path, Multiaddr)>,
+    /// What the caller knows of the connection that new streams run over.
+    used: Option<Link>,
     direct_tried: Option<Instant>,
 }
 
@@ -69,12 +68,12 @@ struct Told {
 struct Conn {
     link: Link,
     since: Instant,
-    /// Held by each stream of the connection as well.
-    usage: Arc<()>,
+    held: Held,
     /// Since when a better one has replaced it.
     draining: Option<Instant>,
-    /// It did not answer and is being closed.
-    dead: bool,
+    /// It is being closed, which may take as long as the system has something to send: nobody waits
+    /// for that, and nothing is opened on it.
+    closing: bool,
 }
 
 /// Somebody waits for a stream.
@@ -116,10 +115,6 @@ enum Stage {
 }
 
 impl Conn {
-    fn streams(&self) -> usize {
-        Arc::strong_count(&self.usage) - 1
-    }
-
     /// Smaller is better; see [`Task::settle`].
     fn rank(&self, me: PeerId, peer: PeerId) -> (bool, bool, Instant) {
         let dialled_by_lower = self.link.outgoing == (me < peer);
@@ -131,12 +126,21 @@ impl Conn {
 impl Peer {
     /// The connection for new streams.
     fn best(&self, me: PeerId, peer: PeerId) -> Option<&Conn> {
-        let alive = self.conns.iter().filter(|conn| !conn.dead);
-        alive.min_by_key(|conn| (conn.draining.is_some(), conn.rank(me, peer)))
+        let open = self.open();
+        open.min_by_key(|conn| (conn.draining.is_some(), conn.rank(me, peer)))
+    }
+
+    /// The connections that are not being closed.
+    fn open(&self) -> impl Iterator<Item = &Conn> {
+        self.conns.iter().filter(|conn| !conn.closing)
+    }
+
+    fn is_connected(&self) -> bool {
+        self.open().next().is_some()
     }
 
     fn streams(&self) -> usize {
-        self.conns.iter().map(Conn::streams).sum()
+        self.conns.iter().map(|conn| conn.held.count()).sum()
     }
 
     fn told_addrs(&self) -> impl Iterator<Item = &Multiaddr> {
@@ -221,7 +225,7 @@ impl Peers {
             let attempt = attempt
                 .filter(|it| it.stage != Stage::Done)
                 .map(|it| it.next_at);
-            let draining = peer.conns.iter().any(|conn| conn.draining.is_some());
+            let draining = peer.open().any(|conn| conn.draining.is_some());
             let draining = draining.then_some(now + DRAIN_IDLE / 4);
             waiting.chain(attempt).chain(draining)
         });
@@ -232,7 +236,10 @@ impl Peers {
         let all = self.all.iter();
         all.map(|(peer, known)| PeerStatus {
             peer: *peer,
-            path: known.path.clone(),
+            path: known
+                .used
+                .as_ref()
+                .map(|link| (link.path, link.addr.clone())),
             device: known.device().cloned(),
             streams: known.streams(),
         })
@@ -296,16 +303,15 @@ impl Task {
                 connection,
                 stream,
             } => {
-                let Some((path, usage)) = self.usage(peer, connection) else {
-                    return;
-                };
                 let streams = self.peers.all.get(&peer).map_or(0, Peer::streams);
-                // The one at hand counts already.
-                if streams > SYNC_STREAMS_PER_PEER_MAX {
+                if streams >= SYNC_STREAMS_PER_PEER_MAX {
                     tracing::debug!(%peer, "too many streams");
                     return;
                 }
-                let stream = SyncStream::new(stream, peer, path, usage);
+                let Some(stream) = self.hold(peer, connection, stream) else {
+                    return;
+                };
+                let path = stream.path();
                 self.tell(NodeEvent::Incoming { peer, path, stream });
             }
             StreamEvent::Opened {
@@ -317,15 +323,13 @@ impl Task {
                 let Some(Opening { waiting, .. }) = self.peers.opening.remove(&id) else {
                     return;
                 };
-                match result {
-                    Ok(stream) => {
-                        let opened = self
-                            .usage(peer, connection)
-                            .map(|(path, usage)| SyncStream::new(stream, peer, path, usage))
-                            .ok_or(OpenError::Lost);
-                        // Nobody may want it any more.
-                        let _ = waiting.reply.send(opened);
-                    }
+                let opened = result.and_then(|stream| {
+                    let held = self.hold(peer, connection, stream);
+                    held.ok_or(StreamError::Lost)
+                });
+                match opened {
+                    // Nobody may want it any more.
+                    Ok(stream) => drop(waiting.reply.send(Ok(stream))),
                     Err(err) => self.open_failed(peer, connection, &err, waiting, now),
                 }
             }
@@ -349,12 +353,7 @@ impl Task {
             return;
         }
         // A connection that does not open a stream within seconds is dead, whatever TCP says.
-        let conns = self.peers.all.get_mut(&peer).map(|known| &mut known.conns);
-        if let Some(conn) = conns.and_then(|all| all.iter_mut().find(|it| it.link.id == connection))
-        {
-            conn.dead = true;
-            self.swarm.close_connection(connection);
-        }
+        self.close(connection, now);
         let waiting = Waiting {
             again: true,
             ..waiting
@@ -362,10 +361,12 @@ impl Task {
         self.get_stream(peer, waiting, now);
     }
 
-    fn usage(&self, peer: PeerId, id: ConnectionId) -> Option<(Path, Arc<()>)> {
-        let conns = &self.peers.all.get(&peer)?.conns;
-        let conn = conns.iter().find(|conn| conn.link.id == id)?;
-        Some((conn.link.path, Arc::clone(&conn.usage)))
+    /// A stream of a connection, which counts it from now on; `None`: the connection is gone.
+    fn hold(&mut self, peer: PeerId, id: ConnectionId, stream: Stream) -> Option<SyncStream> {
+        let conns = &mut self.peers.all.get_mut(&peer)?.conns;
+        let conn = conns.iter_mut().find(|conn| conn.link.id == id)?;
+        let (path, link) = (conn.link.path, LinkId::new(id));
+        (!conn.closing).then(|| SyncStream::new(stream, peer, path, link, conn.held.add()))
     }
 }
 
@@ -376,7 +377,7 @@ impl Task {
         let Some(known) = self.peers.all.get_mut(&peer) else {
             return;
         };
-        let connected = !known.conns.is_empty();
+        let connected = known.is_connected();
         if let Some(attempt) = &mut known.attempt {
             // One that only looked for a direct way, and whose relayed connection was lost.
             if attempt.stage == Stage::Done && !connected {
@@ -445,7 +446,7 @@ impl Task {
         let Some(known) = self.peers.all.get_mut(&peer) else {
             return;
         };
-        let connected = !known.conns.is_empty();
+        let connected = known.is_connected();
         let foreign = known
             .told_addrs()
             .filter(|addr| relay_of(addr).is_some_and(|relay| !servers.is_server(relay)));
@@ -577,9 +578,9 @@ impl Task {
         known.conns.push(Conn {
             link,
             since: now,
-            usage: Arc::new(()),
+            held: Held::default(),
             draining: None,
-            dead: false,
+            closing: false,
         });
         let waiting = std::mem::take(&mut known.waiting);
         if let Some(addr) = learned {
@@ -605,6 +606,23 @@ impl Task {
         self.peers.forget();
     }
 
+    /// Closes a connection, to a device or to a hub. From this moment on nothing runs over it: its
+    /// streams end, and those that are being opened are opened another way.
+    pub(super) fn close(&mut self, id: ConnectionId, now: Instant) {
+        self.swarm.close_connection(id);
+        self.swarm.behaviour_mut().streams.closed(id);
+        let mut all = self.peers.all.iter_mut();
+        let found = all.find_map(|(peer, known)| {
+            let mut conns = known.conns.iter_mut();
+            Some((*peer, conns.find(|conn| conn.link.id == id)?))
+        });
+        if let Some((peer, conn)) = found {
+            conn.closing = true;
+            conn.held.cut();
+            self.settle(peer, now);
+        }
+    }
+
     /// Decides which connection is used, drains the others, and tells the caller what changed.
     ///
     /// A direct connection is better than a relayed one. Of two that crossed each other, both sides
@@ -614,21 +632,28 @@ impl Task {
         let Some(known) = self.peers.all.get_mut(&peer) else {
             return;
         };
-        let alive = known.conns.iter().filter(|conn| !conn.dead);
-        let best = alive.min_by_key(|conn| conn.rank(me, peer));
+        let best = known.open().min_by_key(|conn| conn.rank(me, peer));
         let best = best.map(|conn| conn.link.clone());
         for conn in &mut known.conns {
             let replaced = best.as_ref().is_some_and(|best| replaces(best, &conn.link));
             conn.draining = replaced.then(|| conn.draining.unwrap_or(now));
         }
-        let path = best.map(|link| (link.path, link.addr));
-        let before = std::mem::replace(&mut known.path, path.clone());
-        let event = match (before, path) {
-            (None, Some((path, addr))) => NodeEvent::PeerConnected { peer, path, addr },
+        let before = std::mem::replace(&mut known.used, best.clone());
+        let event = match (before, best) {
+            (None, Some(Link { id, path, addr, .. })) => NodeEvent::PeerConnected {
+                peer,
+                path,
+                addr,
+                link: LinkId::new(id),
+            },
             (Some(_), None) => NodeEvent::PeerGone { peer },
-            (Some(before), Some(after)) if before != after => {
-                let (path, addr) = after;
-                NodeEvent::PeerPath { peer, path, addr }
+            (Some(before), Some(Link { id, path, addr, .. })) if before.id != id => {
+                NodeEvent::PeerPath {
+                    peer,
+                    path,
+                    addr,
+                    link: LinkId::new(id),
+                }
             }
             _ => return,
         };
@@ -671,9 +696,11 @@ impl Task {
     fn close_drained(&mut self, now: Instant) {
         let mut drained = Vec::new();
         for conn in self.peers.all.values().flat_map(|known| &known.conns) {
-            let Some(since) = conn.draining else { continue };
+            let Some(since) = conn.draining.filter(|_| !conn.closing) else {
+                continue;
+            };
             let id = conn.link.id;
-            let idle = conn.streams() == 0 && !self.swarm.behaviour().streams.is_opening(id);
+            let idle = conn.held.count() == 0 && !self.swarm.behaviour().streams.is_opening(id);
             let relayed = conn.link.path == Path::Relay;
             let waited = now.duration_since(since);
             if (idle && waited >= DRAIN_IDLE) || (relayed && waited >= DRAIN_MAX) {
@@ -681,7 +708,7 @@ impl Task {
             }
         }
         for id in drained {
-            self.swarm.close_connection(id);
+            self.close(id, now);
         }
     }
 }
@@ -733,7 +760,10 @@ impl Task {
         if known.told.insert(tracker, told.clone()).as_ref() == Some(&told) {
             return;
         }
-        let only_relayed = matches!(known.path, Some((Path::Relay, _)));
+        let only_relayed = known
+            .used
+            .as_ref()
+            .is_some_and(|link| link.path == Path::Relay);
         self.tell(NodeEvent::PeerDiscovered {
             peer,
             addrs: told.addrs,

@@ -795,7 +795,7 @@ impl Task {
                 server.tracker = ServiceState::Down(HubError::Lost);
                 let links: Vec<_> = server.links.iter().map(|link| link.id).collect();
                 for link in links {
-                    self.swarm.close_connection(link);
+                    self.close(link, now);
                 }
             }
             _ => server.tracker = ServiceState::Down(HubError::Lost),

@@ -276,7 +276,7 @@ impl Task {
                 address,
             } => self.on_listening(listener_id, &address, now),
             SwarmEvent::ExpiredListenAddr { address, .. } if !is_circuit(&address) => {
-                self.address_gone(&address);
+                self.address_gone(&address, now);
                 self.addresses_changed(now);
             }
             SwarmEvent::ListenerClosed {
@@ -298,7 +298,7 @@ impl Task {
                 peer_id,
                 info,
             }) => self.on_identified(peer_id, connection_id, info, now),
-            BehaviourEvent::Ping(event) => self.on_ping(&event),
+            BehaviourEvent::Ping(event) => self.on_ping(&event, now),
             BehaviourEvent::Relay(event) => self.on_relay(&event, now),
             BehaviourEvent::Dcutr(dcutr::Event {
                 remote_peer_id,
@@ -328,12 +328,12 @@ impl Task {
     }
 
     /// The library only tells that pings fail; a connection that does not answer is closed here.
-    fn on_ping(&mut self, event: &ping::Event) {
+    fn on_ping(&mut self, event: &ping::Event, now: Instant) {
         match &event.result {
             Ok(_) | Err(ping::Failure::Unsupported) => {}
             Err(_) => {
                 tracing::debug!(peer = %event.peer, "no answer to a ping");
-                self.swarm.close_connection(event.connection);
+                self.close(event.connection, now);
             }
         }
     }
@@ -367,7 +367,7 @@ impl Task {
     /// The machine has left a network. Connections over it would be found dead only when nobody
     /// answers a ping, half a minute later; which of them ran over it is not known, and whoever is
     /// still there is connected again within a second.
-    fn address_gone(&mut self, address: &Multiaddr) {
+    fn address_gone(&mut self, address: &Multiaddr, now: Instant) {
         let Some(ip) = ip_of(address).filter(|ip| !ip.is_loopback()) else {
             return;
         };
@@ -375,7 +375,7 @@ impl Task {
         let lost: Vec<ConnectionId> = self.direct.iter().filter_map(same_family).collect();
         tracing::debug!(%address, connections = lost.len(), "an address of this machine is gone");
         for id in lost {
-            self.swarm.close_connection(id);
+            self.close(id, now);
         }
     }
 
