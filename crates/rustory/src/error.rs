@@ -40,6 +40,11 @@ impl CommandError {
         &self.message
     }
 
+    /// What to do next, if there is something.
+    pub(crate) fn hinted(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Whether it is the user who wanted it so.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.kind == Kind::Cancelled

@@ -9,6 +9,7 @@ mod cli;
 mod cmd;
 mod ctx;
 mod daemon;
+mod doctor;
 mod drain;
 mod error;
 mod exchange;

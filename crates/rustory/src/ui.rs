@@ -105,6 +105,14 @@ impl Paint {
         self.with("1;31", text)
     }
 
+    pub(crate) fn cyan(self, text: &str) -> String {
+        self.with("36", text)
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
     pub(crate) fn dim(self, text: &str) -> String {
         self.with("2", text)
     }

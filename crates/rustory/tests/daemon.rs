@@ -11,6 +11,8 @@ mod copies;
 mod cost;
 #[path = "daemon/device.rs"]
 mod device;
+#[path = "daemon/doctor.rs"]
+mod doctor;
 #[path = "daemon/hub.rs"]
 mod hub;
 #[path = "shell/session.rs"]

@@ -1,6 +1,7 @@
 //! One file per subcommand: its options, and what it does with them.
 
 pub(crate) mod daemon;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod hub;

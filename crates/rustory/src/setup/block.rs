@@ -79,6 +79,13 @@ pub(crate) fn own_line(text: &BStr) -> Option<usize> {
     })
 }
 
+/// The line, counted from 1, on which the hook is loaded: by our block or by a line of the user's.
+pub(crate) fn loading_line(text: &BStr) -> Option<usize> {
+    let own = own_line(text);
+    let block = || Some(line_number(text, find(text).ok()?.first()?.start));
+    own.or_else(block)
+}
+
 fn block(note: &str, body: &str) -> String {
     let (start, end) = (START.to_str_lossy(), END.to_str_lossy());
     format!("{start} {ABOUT}{note}\n{body}{end}\n")

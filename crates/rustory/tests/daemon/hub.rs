@@ -67,7 +67,7 @@ impl Hub {
         hub
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.health)).unwrap();
         write!(
             stream,
