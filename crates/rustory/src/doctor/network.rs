@@ -11,6 +11,9 @@ use crate::ctx::now;
 use crate::settings::config_path;
 use crate::ui::Progress;
 
+/// How long a hub took to answer, or why it did not.
+type Asked = Result<Duration, String>;
+
 /// Clocks may differ by so much before that is told.
 const CLOCKS_DIFFER_SECS: i64 = 120;
 
@@ -43,31 +46,28 @@ impl Doctor<'_> {
     }
 
     /// Asks all of them at once.
-    fn ask_hubs<'a>(
-        &self,
-        hubs: &[&'a String],
-        key: SwarmKey,
-    ) -> Vec<(&'a String, Result<Duration, String>)> {
+    fn ask_hubs<'a>(&self, hubs: &[&'a String], key: SwarmKey) -> Vec<(&'a String, Asked)> {
         let timeout = self.scope.timeout;
-        let (Ok(runtime), Ok(identity)) = (
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build(),
-            IdentityKey::generate(),
-        ) else {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let (Ok(runtime), Ok(identity)) = (runtime, IdentityKey::generate()) else {
             return Vec::new();
         };
-        let identity = &identity;
-        runtime.block_on(async {
-            let mut asked = Vec::new();
-            for addr in hubs {
-                asked.push((*addr, answer(addr, identity, key, timeout).await));
-            }
-            asked
-        })
+        let asked = hubs.iter().map(|addr| {
+            let (text, identity) = ((*addr).clone(), identity.clone());
+            let answer = async move { answer(&text, &identity, key, timeout).await };
+            (*addr, runtime.spawn(answer))
+        });
+        let asked: Vec<_> = asked.collect();
+        let failed = |err: tokio::task::JoinError| Err(err.to_string());
+        let answers = asked.into_iter();
+        answers
+            .map(|(addr, answer)| (addr, runtime.block_on(answer).unwrap_or_else(failed)))
+            .collect()
     }
 
-    fn hub(&self, group: &mut Group, known: &Known, addr: &str, asked: Result<Duration, String>) {
+    fn hub(&self, group: &mut Group, known: &Known, addr: &str, asked: Asked) {
         let hubs = known.state.as_ref().map(|state| state.hubs.as_slice());
         let told = hubs.unwrap_or_default().iter().find(|hub| hub.addr == addr);
         match asked {
@@ -197,12 +197,7 @@ impl Doctor<'_> {
     }
 }
 
-async fn answer(
-    addr: &str,
-    identity: &IdentityKey,
-    key: SwarmKey,
-    timeout: Duration,
-) -> Result<Duration, String> {
+async fn answer(addr: &str, identity: &IdentityKey, key: SwarmKey, timeout: Duration) -> Asked {
     let parsed: HubAddr = addr.parse().map_err(|err| format!("{err}"))?;
     let began = Instant::now();
     let peer = match reach(&parsed, identity, key, timeout).await {

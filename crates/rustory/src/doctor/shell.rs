@@ -296,13 +296,15 @@ impl Doctor<'_> {
         (driver.judge)(self, asked, group);
         self.program_of_hook(group, asked);
         self.spool_of_hook(group, asked);
-        match asked.get("rr_type") {
-            kind @ ("alias" | "function") => {
-                group
-                    .note("shell.name", format!("`rr` is a {kind} of yours there, `rustory` is this program"))
-                    .why("The hook calls this program by its path, so only what you type is concerned.");
-            }
-            _ => {}
+        if let kind @ ("alias" | "function") = asked.get("rr_type") {
+            group
+                .note(
+                    "shell.name",
+                    format!("`rr` is a {kind} of yours there, `rustory` is this program"),
+                )
+                .why(
+                    "The hook calls this program by its path, so only what you type is concerned.",
+                );
         }
         let Some((median, least, most)) = asked.took() else {
             return;

@@ -101,9 +101,7 @@ impl Doctor<'_> {
                     "SQLite's locks can't be relied on there, and two machines that write at once damage the \
                      database. Give each machine a database of its own; they exchange what is in them.",
                 )
-                .mend(format!(
-                    "mkdir -p ~/.config/rustory && echo \"db_path = '/var/tmp/$USER-rustory/history.db'\" >> ~/.config/rustory/config.toml"
-                ));
+                .mend("mkdir -p ~/.config/rustory && echo \"db_path = '/var/tmp/$USER-rustory/history.db'\" >> ~/.config/rustory/config.toml");
         }
         let Ok(space) = rustix::fs::statvfs(dir) else {
             return;
