@@ -15,6 +15,7 @@ pub mod digest;
 pub mod entry;
 pub mod json;
 pub mod limits;
+pub mod pairing;
 pub mod rules;
 pub mod spool;
 pub mod sync;

@@ -132,6 +132,27 @@ impl HubAddr {
         self.peer
     }
 
+    /// As a multiaddr, which names the peer `known` to be there if the address itself names none.
+    #[must_use]
+    pub fn to_multiaddr(&self, known: Option<PeerId>) -> Multiaddr {
+        let host = match &self.host {
+            Host::Ip(ip) => Multiaddr::from(*ip),
+            Host::Name(name, family) => {
+                let name = name.clone().into();
+                Multiaddr::empty().with(match family {
+                    Family::Any => Protocol::Dns(name),
+                    Family::V4 => Protocol::Dns4(name),
+                    Family::V6 => Protocol::Dns6(name),
+                })
+            }
+        };
+        let addr = host.with(Protocol::Tcp(self.port));
+        match self.peer.or(known) {
+            Some(peer) => addr.with(Protocol::P2p(peer)),
+            None => addr,
+        }
+    }
+
     /// What to dial: the resolver of the system is asked, with its hosts file and search domains.
     pub(super) async fn resolve(&self) -> Result<Vec<Multiaddr>, Unresolved> {
         let (name, family) = match &self.host {
@@ -301,7 +322,7 @@ pub(super) fn relay_of(addr: &Multiaddr) -> Option<PeerId> {
 
 /// What is worth telling others of the addresses we listen on: those of this machine alone only
 /// where there are no others, which is a test or a machine without a network.
-pub(super) fn worth_telling(addrs: impl IntoIterator<Item = Multiaddr>) -> Vec<Multiaddr> {
+pub fn worth_telling(addrs: impl IntoIterator<Item = Multiaddr>) -> Vec<Multiaddr> {
     let loopback = |addr: &Multiaddr| ip_of(addr).is_some_and(|ip| ip.is_loopback());
     let dialable = addrs.into_iter().filter(is_dialable);
     let (own, wide): (Vec<_>, Vec<_>) = dialable.partition(loopback);
@@ -334,6 +355,23 @@ mod tests {
         check("/dns6/hub.example/tcp/4001", name(Family::V6), false);
         let full = format!("/dns4/hub.example/tcp/4001/p2p/{ID}");
         check(&full, name(Family::V4), true);
+    }
+
+    #[test]
+    fn a_hub_s_address_names_the_peer_that_is_known_there() {
+        let shown = |text: &str, known: Option<PeerId>| {
+            let addr: HubAddr = text.parse().unwrap();
+            let shown = addr.to_multiaddr(known).to_string();
+            assert!(shown.parse::<HubAddr>().is_ok(), "{shown}");
+            shown
+        };
+        let full = format!("/dns4/hub.example/tcp/4001/p2p/{ID}");
+        assert_eq!(shown(&full, None), full);
+        assert_eq!(shown("[::1]:4001", None), "/ip6/::1/tcp/4001");
+        assert_eq!(
+            shown("hub.example:4001", ID.parse().ok()),
+            format!("/dns/hub.example/tcp/4001/p2p/{ID}")
+        );
     }
 
     #[test]

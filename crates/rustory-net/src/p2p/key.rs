@@ -160,6 +160,20 @@ impl SwarmKey {
         self.0.to_key_file()
     }
 
+    /// The key alone, as a pairing code carries it. Secret.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; SWARM_KEY_BYTES] {
+        let text = self.to_text();
+        let digits = text.lines().nth(2).unwrap_or_default();
+        from_hex(digits).expect("the library writes 64 hexadecimal digits")
+    }
+
+    /// The opposite of [`SwarmKey::to_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; SWARM_KEY_BYTES]) -> SwarmKey {
+        SwarmKey(PreSharedKey::new(bytes))
+    }
+
     /// What may be shown of it.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -243,6 +257,13 @@ impl IdentityKey {
         self.0.public().to_peer_id()
     }
 
+    /// The public half, 32 bytes, as a pairing code carries it; [`peer_of_public`] is the way back.
+    #[must_use]
+    pub fn public_bytes(&self) -> [u8; 32] {
+        let public = self.0.public().try_into_ed25519();
+        public.expect("no other kind is read or made").to_bytes()
+    }
+
     /// Reads the key file; never makes one.
     ///
     /// # Errors
@@ -279,6 +300,13 @@ impl IdentityKey {
     pub(super) fn pair(&self) -> &Keypair {
         &self.0
     }
+}
+
+/// The peer id that belongs to the public half of an identity key; `None`: it is none.
+#[must_use]
+pub fn peer_of_public(bytes: &[u8; 32]) -> Option<PeerId> {
+    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(bytes).ok()?;
+    Some(libp2p::identity::PublicKey::from(key).to_peer_id())
 }
 
 /// The permission bits of a key file when others may read it, or may change it: something to warn
@@ -375,6 +403,7 @@ mod tests {
         );
         assert_eq!(key.fingerprint().short(), "45fc986b");
         assert_eq!(key.to_text(), KUBO);
+        assert_eq!(SwarmKey::from_bytes(key.to_bytes()).to_text(), KUBO);
         assert!(!format!("{key:?}").contains("6189"));
     }
 
@@ -403,6 +432,12 @@ mod tests {
         ] {
             assert_eq!(parse(&text), Err(wrong), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_peer_id_is_known_by_its_public_key() {
+        let key = IdentityKey::generate().unwrap();
+        assert_eq!(peer_of_public(&key.public_bytes()), Some(key.peer_id()));
     }
 
     #[test]
