@@ -4,7 +4,7 @@ use rusqlite::params;
 use rustory_core::Timestamp;
 
 use crate::error::StoreError;
-use crate::open::Store;
+use crate::open::{Store, set_meta};
 
 /// Addresses kept for one peer; the newest stay.
 const ADDRS_PER_PEER_MAX: i64 = 16;
@@ -37,6 +37,36 @@ impl Store {
             })
         })?;
         Ok(())
+    }
+
+    /// Notes in which swarm this device is, by an opaque mark. In another one than before, peers of
+    /// the network are forgotten, with their addresses and what was compared with them: they can't
+    /// be met any more. Entries stay, and so do peers that are met over ssh or HTTP.
+    ///
+    /// Returns whether it was in another one.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing changed.
+    pub fn enter_swarm(&mut self, mark: &[u8]) -> Result<bool, StoreError> {
+        let before = self.meta("swarm_mark")?;
+        if before.as_deref() == Some(mark) {
+            return Ok(false);
+        }
+        self.write(|writer| {
+            writer.run(|tx| {
+                if before.is_some() {
+                    // `device:` and `hub:` are notes beside the multiaddrs of peers.
+                    let forget = "DELETE FROM peer_book
+                        WHERE addr LIKE '/%' OR addr LIKE 'device:%' OR addr LIKE 'hub:%'";
+                    tx.execute(forget, [])?;
+                    let forget = "DELETE FROM peer_state
+                        WHERE peer NOT IN (SELECT peer FROM peer_book)";
+                    tx.execute(forget, [])?;
+                }
+                set_meta(tx, "swarm_mark", &mark)
+            })
+        })?;
+        Ok(before.is_some())
     }
 
     /// All addresses, the newest first.

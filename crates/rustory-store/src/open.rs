@@ -161,9 +161,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn key_mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        let sql = "SELECT value FROM meta WHERE key = 'key_mark'";
+        self.meta("key_mark")
+    }
+
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT value FROM meta WHERE key = ?1";
         self.conn
-            .query_row(sql, [], |row| row.get(0))
+            .query_row(sql, [key], |row| row.get(0))
             .optional()
             .map_err(|err| self.err(err))
     }
@@ -384,7 +388,11 @@ fn write_identity(conn: &Connection, identity: &Identity) -> rusqlite::Result<()
     set_meta(conn, "device_id", &identity.device_id)
 }
 
-fn set_meta(conn: &Connection, key: &str, value: &dyn rusqlite::ToSql) -> rusqlite::Result<()> {
+pub(crate) fn set_meta(
+    conn: &Connection,
+    key: &str,
+    value: &dyn rusqlite::ToSql,
+) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
     conn.execute(sql, rusqlite::params![key, value])?;
     Ok(())

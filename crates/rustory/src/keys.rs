@@ -20,7 +20,55 @@ pub(crate) struct Keys {
 pub(crate) fn load(ctx: &Ctx, store: &mut Store) -> Result<Keys, CommandError> {
     let swarm = swarm(&ctx.settings.swarm_key_path)?;
     let identity = own_identity(ctx, store)?;
+    enter_swarm(store, &swarm)?;
     Ok(Keys { identity, swarm })
+}
+
+/// Has the log know in which swarm this device is: peers of another one are forgotten.
+pub(crate) fn enter_swarm(store: &mut Store, key: &SwarmKey) -> Result<(), CommandError> {
+    store.enter_swarm(key.fingerprint().to_string().as_bytes())?;
+    Ok(())
+}
+
+/// The swarm key that is here, if there is one.
+pub(crate) fn swarm_if_any(path: &Path) -> Result<Option<SwarmKey>, CommandError> {
+    match SwarmKey::load(path) {
+        Err(KeyFileError::Missing { .. }) => Ok(None),
+        _ => swarm(path).map(Some),
+    }
+}
+
+/// Makes `key` the swarm key, in one step and readable by its owner alone. One that was there before
+/// stays beside it as `swarm.key.left`.
+pub(crate) fn put_swarm(path: &Path, key: &SwarmKey) -> Result<(), CommandError> {
+    make_private_dir(path)?;
+    let (new, left) = (
+        path.with_extension("key.new"),
+        path.with_extension("key.left"),
+    );
+    let io = |err| CommandError::failed(format!("`{}`: {err}", path.display()));
+    let _ = std::fs::remove_file(&new);
+    key.create(&new).map_err(explained)?;
+    if path.exists() {
+        let _ = std::fs::remove_file(&left);
+        std::fs::hard_link(path, &left)
+            .or_else(|_| std::fs::rename(path, &left))
+            .map_err(io)?;
+    }
+    std::fs::rename(new, path).map_err(io)
+}
+
+/// The directory of a key file, for its owner alone where it has to be made.
+pub(crate) fn make_private_dir(file: &Path) -> Result<(), CommandError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let Some(dir) = file.parent().filter(|dir| !dir.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.map_err(|err| CommandError::failed(format!("`{}`: {err}", dir.display())))
 }
 
 /// This device's identity key, unless the one that is here is a copy of another device's.
@@ -90,8 +138,7 @@ pub(crate) fn swarm(path: &Path) -> Result<SwarmKey, CommandError> {
     warn_if_exposed(path);
     SwarmKey::load(path).map_err(|err| match &err {
         KeyFileError::Missing { .. } => CommandError::from(err).hint(
-            "the devices of one person share one swarm key: copy `swarm.key` from a device that has one, \
-             or make the first with `rr key swarm`",
+            "`rr join` gets it from another device, and `rr pair` makes the first; for a hub, copy `swarm.key` from a device",
         ),
         KeyFileError::Malformed { .. } => {
             CommandError::from(err).hint("copy `swarm.key` once more from a device that syncs")

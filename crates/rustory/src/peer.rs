@@ -1,5 +1,6 @@
 //! Where another device is reached, and the stream to it.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -91,27 +92,55 @@ pub(crate) async fn open(
     }
 }
 
-/// What runs at the far end. It is found where it is installed by default even if the shell that
-/// ssh starts there has not read the user's profile, and under the name that no debugger has.
-const FAR_COMMAND: &str = "sh -c 'PATH=\"$HOME/.local/bin:$HOME/.cargo/bin:$PATH\"; \
-     exec rustory serve --stdio'";
-
-fn ssh(host: &str, timeout: Duration) -> Result<SshStream, CommandError> {
+/// ssh as it is to run `rustory ARGS` at the far end, and what it is called here. rr is found where it
+/// is installed by default even if the shell that ssh starts there has not read the user's profile,
+/// and under the name that no debugger has.
+pub(crate) fn ssh_command(
+    host: &str,
+    timeout: Duration,
+    args: &str,
+) -> (OsString, std::process::Command) {
     let program = std::env::var_os("RUSTORY_SSH").unwrap_or_else(|| "ssh".into());
-    let mut child = Command::new(&program)
+    let far =
+        format!("sh -c 'PATH=\"$HOME/.local/bin:$HOME/.cargo/bin:$PATH\"; exec rustory {args}'");
+    let mut command = std::process::Command::new(&program);
+    command
         .arg("-T")
         .arg("-o")
         .arg(format!("ConnectTimeout={}", timeout.as_secs().max(1)))
-        .args(["--", host, FAR_COMMAND])
+        .args(["--", host, &far]);
+    (program, command)
+}
+
+/// What there is to say when ssh itself can't be started.
+pub(crate) fn no_ssh(program: &OsStr, err: &std::io::Error) -> CommandError {
+    let program = program.to_string_lossy();
+    CommandError::failed(format!("`{program}` can't be started: {err}"))
+        .hint("install OpenSSH's client, or set RUSTORY_SSH to what to use instead")
+}
+
+/// What an exit code of ssh means, where it is about the way rather than about what ran there.
+pub(crate) fn ssh_told(code: i32, host: &str) -> Option<CommandError> {
+    match code {
+        127 => Some(CommandError::failed(format!("there is no rr at `{host}`")).hint(
+            "install it there: the program has to be in ~/.local/bin or in the PATH, as `rustory`",
+        )),
+        255 => Some(
+            CommandError::failed(format!("ssh could not connect to `{host}`"))
+                .hint("does `ssh HOST true` work?"),
+        ),
+        _ => None,
+    }
+}
+
+fn ssh(host: &str, timeout: Duration) -> Result<SshStream, CommandError> {
+    let (program, command) = ssh_command(host, timeout, "serve --stdio");
+    let mut child = Command::from(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|err| {
-            let program = program.to_string_lossy();
-            CommandError::failed(format!("`{program}` can't be started: {err}"))
-                .hint("install OpenSSH's client, or set RUSTORY_SSH to what to use instead")
-        })?;
+        .map_err(|err| no_ssh(&program, &err))?;
     let gone = || CommandError::failed("ssh has no standard streams; this is a bug");
     Ok(SshStream {
         stdin: child.stdin.take().ok_or_else(gone)?,
@@ -130,14 +159,7 @@ impl PeerStream {
         drop((stream.stdin, stream.stdout));
         let wait = tokio::time::timeout(FINISH_MAX, stream.child.wait());
         let code = wait.await.ok()?.ok()?.code()?;
-        let told = match code {
-            127 => CommandError::failed(format!("there is no rr at `{addr}`"))
-                .hint("install it there: the program has to be in ~/.local/bin or in the PATH, as `rustory`"),
-            255 => CommandError::failed(format!("ssh could not connect to `{addr}`"))
-                .hint("does `ssh HOST true` work?"),
-            _ => return None,
-        };
-        Some(told)
+        ssh_told(code, &addr.to_string())
     }
 }
 

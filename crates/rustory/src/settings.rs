@@ -3,6 +3,7 @@
 //! What is wrong with a value is told once, with its place and what is accepted, and never stops
 //! anything: the other keys count, and the key keeps its default.
 
+mod edit;
 mod file;
 mod keys;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use rustory_core::rules::Rules;
 
+pub(crate) use edit::{Edit, create};
 pub(crate) use file::{config_path, expand_tilde};
 pub(crate) use keys::KEYS;
 
@@ -196,7 +198,7 @@ fn apply_environment(settings: &mut Settings, var: impl Fn(&str) -> Option<std::
 }
 
 /// The login name: as the environment says, else as the system knows the user.
-fn login_name() -> String {
+pub(crate) fn login_name() -> String {
     let var = |name| std::env::var(name).ok().filter(|name| !name.is_empty());
     var("USER").or_else(|| var("LOGNAME")).unwrap_or_else(|| {
         let uid = rustix::process::getuid().as_raw().to_string();

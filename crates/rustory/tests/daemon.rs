@@ -21,6 +21,8 @@ mod session;
 
 #[path = "daemon/life.rs"]
 mod life;
+#[path = "daemon/pairing.rs"]
+mod pairing;
 #[path = "daemon/secrets.rs"]
 mod secrets;
 #[path = "daemon/travel.rs"]

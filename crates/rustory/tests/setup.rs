@@ -374,3 +374,238 @@ fn a_bad_configuration_is_told_and_stops_nothing() {
     let output = home.rr(["init", "bash"]).output().unwrap();
     assert!(output.status.success() && !output.stdout.is_empty());
 }
+
+/// In the place of systemd's program: writes down what it was asked, and answers as if all went well.
+/// What it is told to start it starts, so that the daemon is really there.
+fn with_systemd(home: &Home) {
+    let bin = home.path().join("fake");
+    fs::create_dir(&bin).unwrap();
+    let script = "#!/bin/sh\n\
+        echo \"$*\" >> \"$HOME/systemctl.log\"\n\
+        unit=\"$HOME/.config/systemd/user/rustory.service\"\n\
+        program=$(sed -n 's/^ExecStart=\"\\(.*\\)\" daemon$/\\1/p' \"$unit\" 2>/dev/null)\n\
+        pid() { cat \"$HOME/fake/pid\" 2>/dev/null || echo none; }\n\
+        runs() { \"$program\" status --json | grep -q \"\\\"pid\\\":$(pid),\"; }\n\
+        start() {\n\
+            runs && return\n\
+            \"$program\" daemon </dev/null >/dev/null 2>&1 &\n\
+            echo $! > \"$HOME/fake/pid\"\n\
+        }\n\
+        stop() { runs && kill \"$(pid)\"; while runs; do sleep 0.05; done; }\n\
+        case \"$2\" in\n\
+            is-enabled) test -e \"$HOME/fake/enabled\";;\n\
+            is-active) runs;;\n\
+            enable) touch \"$HOME/fake/enabled\";;\n\
+            start) start;;\n\
+            restart) stop; start;;\n\
+            disable) rm -f \"$HOME/fake/enabled\"; stop;;\n\
+            *) true;;\n\
+        esac\n";
+    for (name, text) in [("systemctl", script), ("loginctl", "#!/bin/sh\necho no\n")] {
+        let path = bin.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// Runs `rr` where systemd seems to be.
+fn managed(home: &Home, args: &[&str]) -> (i32, String) {
+    let path = format!("{}:/usr/bin:/bin", home.path().join("fake").display());
+    let output = home
+        .rr(args)
+        .env("PATH", path)
+        .env("XDG_RUNTIME_DIR", home.path())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// Without meeting whatever else runs on this machine.
+fn alone(home: &Home) {
+    let config = home.path().join(".config/rustory/config.toml");
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    fs::write(
+        config,
+        "listen = [\"/ip4/127.0.0.1/tcp/0\"]\nmdns = false\n",
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_swarm_gets_a_service_which_a_second_run_leaves_alone_and_undo_takes_away() {
+    let home = Home::new();
+    alone(&home);
+    with_systemd(&home);
+    let unit = home.path().join(".config/systemd/user/rustory.service");
+    let (code, said) = managed(&home, &["setup", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("no other devices yet: `rr pair`"), "{said}");
+    assert!(!unit.exists(), "nothing to do for a daemon: {said}");
+    let (code, said) = managed(&home, &["setup", "--dry-run", "--new-swarm"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("+ a new swarm would be made"), "{said}");
+    assert!(
+        said.contains("rustory.service would be installed and started"),
+        "{said}"
+    );
+    assert!(!unit.exists() && !home.data().join("swarm.key").exists());
+
+    let (code, said) = managed(&home, &["setup", "--yes", "--new-swarm"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("✓ new swarm") && said.contains("rustory.service: installed and started"),
+        "{said}"
+    );
+    assert!(said.contains("enable-linger"), "{said}");
+    let written = fs::read_to_string(&unit).unwrap();
+    assert!(written.contains(env!("CARGO_BIN_EXE_rr")), "{written}");
+    let (_, said) = managed(&home, &["service", "status", "--json"]);
+    assert!(
+        said.contains("\"active\":true") && said.contains("\"enabled\":true"),
+        "{said}"
+    );
+
+    let before = tree(&home.path().join(".config"));
+    let (code, said) = managed(&home, &["setup", "--yes", "--new-swarm"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("this device is in it") && said.contains("nothing was changed"),
+        "{said}"
+    );
+    assert_eq!(tree(&home.path().join(".config")), before);
+    let log = fs::read_to_string(home.path().join("systemctl.log")).unwrap();
+    assert_eq!(log.matches("--user restart").count(), 1, "{log}");
+    let (_, said) = managed(&home, &["service", "install"]);
+    assert!(said.contains("nothing was changed"), "{said}");
+
+    let (code, said) = managed(&home, &["setup", "--undo", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("rustory.service: stopped and removed"),
+        "{said}"
+    );
+    assert!(!unit.exists() && home.data().join("swarm.key").exists());
+    let (_, said) = managed(&home, &["status", "--json"]);
+    assert!(said.contains("\"running\":false"), "{said}");
+    let (code, said) = managed(&home, &["service", "uninstall"]);
+    assert_eq!(
+        (code, said.contains("there is no service")),
+        (0, true),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_daemon_that_was_started_by_hand_makes_room_for_the_service() {
+    let home = Home::new();
+    alone(&home);
+    with_systemd(&home);
+    let paired = home.rr(["pair"]).output().unwrap();
+    let said = String::from_utf8_lossy(&paired.stderr).into_owned();
+    assert!(said.contains("started in the background"), "{said}");
+    let pid = |home: &Home| {
+        let status: serde_json::Value =
+            serde_json::from_str(&home.ok(&["status", "--json"])).unwrap();
+        status["daemon"]["pid"].as_u64()
+    };
+    let by_hand = pid(&home).unwrap();
+    let (code, said) = managed(&home, &["service", "install"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(pid(&home).is_some_and(|now| now != by_hand), "{said}");
+    let (code, said) = managed(&home, &["service", "restart"]);
+    assert_eq!(code, 0, "{said}");
+    // Pairing finds it there, and has no reason to start another.
+    let (_, said) = managed(&home, &["pair"]);
+    assert!(said.starts_with("RR") || !said.contains("daemon"), "{said}");
+    let (code, said) = managed(&home, &["service", "uninstall"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(pid(&home), None);
+    let (code, said) = managed(&home, &["service", "restart"]);
+    assert_eq!(
+        (code, said.contains("`rr service install`")),
+        (1, true),
+        "{said}"
+    );
+}
+
+#[test]
+fn where_nobody_starts_services_it_is_said_why_and_what_to_do_instead() {
+    let home = Home::new();
+    alone(&home);
+    let (code, said) = run(&home, &["--yes", "--new-swarm"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("- no service: ") && said.contains("`rr daemon --detach`"),
+        "{said}"
+    );
+    let output = home.rr(["service", "install"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("nobody starts services for you here") && said.contains("~/.profile"),
+        "{said}"
+    );
+    let output = home
+        .rr(["--db-path", "x.db", "service", "install"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    // A service without a key would fail again and again.
+    let keyless = Home::new();
+    with_systemd(&keyless);
+    let (code, said) = managed(&keyless, &["service", "install"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("there is no key file") && said.contains("`rr pair`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn every_step_can_be_left_out() {
+    let home = Home::new();
+    fs::write(home.path().join(".bash_history"), "ls\n").unwrap();
+    let args = [
+        "--yes",
+        "--no-hook",
+        "--no-import",
+        "--no-swarm",
+        "--no-service",
+    ];
+    let (code, said) = run(&home, &args);
+    assert_eq!(code, 0, "{said}");
+    assert!(!home.path().join(".bashrc").exists(), "{said}");
+    assert_eq!(home.cmds(), Vec::<String>::new());
+    assert!(!said.contains("other devices"), "{said}");
+}
+
+#[test]
+fn setup_takes_part_in_another_devices_swarm_and_says_what_went_wrong_at_the_end() {
+    let (first, second) = (Home::new(), Home::new());
+    for home in [&first, &second] {
+        alone(home);
+    }
+    first.spool("f", (0..3).map(|n| format!("first {n}")));
+    let code = first.ok(&["pair", "--expires", "1h"]);
+    let args = ["setup", "--yes", "--join", "--shell", "bash"];
+    let output = second.feed(&args, b"RRnonsense");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("pairing code") && said.contains("hook added"),
+        "{said}"
+    );
+    let output = second.feed(&args, code.as_bytes());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("2 devices, 3 entries, identical"), "{said}");
+    for home in [&first, &second] {
+        let (code, said) = run(home, &["--undo", "--yes"]);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("stopped"), "{said}");
+    }
+}

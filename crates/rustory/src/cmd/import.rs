@@ -46,30 +46,37 @@ fn parse_what(text: &str) -> Result<What, String> {
         .map_err(|_| "expected auto, bash, zsh, fish, atuin, hishtory or jsonl".to_owned())
 }
 
-/// What `rr setup` does: everything that is found.
-pub(crate) fn auto(ctx: &Ctx) -> Result<(), CommandError> {
+/// What `rr setup` does: everything that is found. Returns how many entries are new.
+pub(crate) fn auto(ctx: &Ctx) -> Result<u64, CommandError> {
     let args = Args {
         what: What::Auto,
         path: None,
         dry_run: false,
         json: false,
     };
-    run(args, ctx)
+    import(&args, ctx)
 }
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
-    let sources = sources(&args)?;
+    import(&args, ctx).map(drop)
+}
+
+fn import(args: &Args, ctx: &Ctx) -> Result<u64, CommandError> {
+    let sources = sources(args)?;
     let mut out = Output::new();
     if sources.is_empty() {
         ctx.note("no history of bash, zsh, fish, atuin or hishtory found: nothing to import");
-        return Ok(());
+        return Ok(0);
     }
     let mut store = ctx.open(Access::PATIENT)?;
     let mut run = Run::new(ctx, &mut store, args.dry_run);
-    let mut failed = None;
+    let (mut failed, mut new) = (None, 0);
     for source in sources {
         match source.format.import(&mut run, &source.path) {
-            Ok(report) => tell(&report, &args, ctx, &mut out)?,
+            Ok(report) => {
+                new += report.new;
+                tell(&report, args, ctx, &mut out)?;
+            }
             // One that can't be read does not keep the others out.
             Err(err) => {
                 if let Some(earlier) = failed.replace(err) {
@@ -79,7 +86,7 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
         }
     }
     out.finish()?;
-    failed.map_or(Ok(()), Err)
+    failed.map_or(Ok(new), Err)
 }
 
 fn sources(args: &Args) -> Result<Vec<Source>, CommandError> {

@@ -79,14 +79,7 @@ fn make(
     path: &std::path::Path,
     create: impl FnOnce(&std::path::Path) -> Result<(), KeyFileError>,
 ) -> Result<(), CommandError> {
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir);
-        made.map_err(|err| CommandError::failed(format!("`{}`: {err}", dir.display())))?;
-    }
+    keys::make_private_dir(path)?;
     create(path).map_err(|err| {
         let exists = matches!(err, KeyFileError::Exists { .. });
         let told = CommandError::from(err);

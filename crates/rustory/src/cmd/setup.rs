@@ -1,30 +1,36 @@
 //! `rr setup`: the first run on a device; again, it repairs; `--undo` takes out what it put in.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, ByteSlice as _};
 use rustory_store::{Access, spool_dir};
 
+use crate::cmd;
 use crate::cmd::init::{Shell, own_path};
 use crate::ctx::Ctx;
+use crate::daemon::{self, control};
 use crate::error::CommandError;
-use crate::settings::{Origin, config_path};
+use crate::keys;
+use crate::service::{AT_LOGIN, INSTEAD, Service, ServiceError};
+use crate::settings::{Origin, config_path, create};
 use crate::setup::rc_file::RcFile;
 use crate::setup::{block, config, shells};
 use crate::ui::{self, say};
 
-/// Set up this device: history, configuration, import, and the hook in the shell's rc file
+/// Set up this device: history, configuration, import, shell hook, other devices, service
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Set up this device: make the history database and a configuration file, take over the history of \
-                  the shells you have, and add one block to their rc files, shown as a diff first.\n\n\
-                  Running it again repairs what is missing and changes nothing else.",
+                  the shells you have, add one block to their rc files, shown as a diff first, take part in the swarm of \
+                  your other devices, if there are any, and have the daemon started when you log in.\n\n\
+                  Every step can be left out. Running it again repairs what is missing and changes nothing else.",
     after_help = "Examples:\n  \
         rr setup             asks before it changes a file\n  \
         rr setup --dry-run   only shows what it would do\n  \
+        rr setup --join      with the code that `rr pair` shows on another device\n  \
         rr setup --undo      takes out exactly what it put in; the history stays"
 )]
 pub(crate) struct Args {
@@ -43,10 +49,26 @@ pub(crate) struct Args {
     /// Leave the existing history of the shells alone
     #[arg(long)]
     no_import: bool,
+    /// Leave the rc files of the shells alone
+    #[arg(long, conflicts_with = "shell")]
+    no_hook: bool,
+    /// Take part in another device's swarm: asks for its code, or reads it from a pipe
+    #[arg(long)]
+    join: bool,
+    /// Make a swarm, of which other devices can become members
+    #[arg(long, conflicts_with = "join")]
+    new_swarm: bool,
+    /// Don't ask for other devices
+    #[arg(long, conflicts_with_all = ["join", "new_swarm"])]
+    no_swarm: bool,
+    /// Don't have the daemon started at login
+    #[arg(long)]
+    no_service: bool,
 }
 
 pub(crate) fn run(mut args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let nobody_to_ask = !args.yes && !args.dry_run && !io::stdin().is_terminal();
+    args.join &= !args.undo;
     args.dry_run |= nobody_to_ask;
     let setup = Setup::new(args, ctx)?;
     if setup.args.undo {
@@ -70,6 +92,8 @@ struct Setup<'a> {
     home: PathBuf,
     rr: PathBuf,
     path_var: Vec<PathBuf>,
+    /// Something is different from before.
+    changed: Cell<bool>,
 }
 
 impl<'a> Setup<'a> {
@@ -86,6 +110,7 @@ impl<'a> Setup<'a> {
             home,
             rr: own_path()?,
             path_var: std::env::split_paths(&path_var).collect(),
+            changed: Cell::new(false),
         })
     }
 
@@ -93,22 +118,33 @@ impl<'a> Setup<'a> {
         self.data()?;
         self.config()?;
         self.import()?;
-        let failed = self.rc_files(Change::Put)?;
+        let failed = match self.args.no_hook {
+            true => 0,
+            false => self.rc_files(Change::Put)?,
+        };
+        let joined = self.swarm()?;
+        self.service()?;
         if let Some(other) = shells::name_clash(&self.rr, &self.path_var) {
             say(format_args!(
                 "! `rr` is another program here ({}); `rustory` is the same as this one",
                 other.display()
             ));
         }
-        self.finish(failed, "Open a new shell and press ctrl+r.")
+        self.finish(failed, "Open a new shell and press ctrl+r.")?;
+        joined
     }
 
     fn undo(&self) -> Result<(), CommandError> {
-        let failed = self.rc_files(Change::TakeOut)?;
+        self.remove_service()?;
+        let failed = match self.args.no_hook {
+            true => 0,
+            false => self.rc_files(Change::TakeOut)?,
+        };
         self.remove_config()?;
         let data = self.ctx.settings.data_dir().display().to_string();
         self.finish(failed, &format!(
-            "Your history stays in {data}; `rm -r {data}` deletes it. Shells that are open keep recording until they end."
+            "Your history stays in {data}, with the keys; `rm -r {data}` deletes them. Shells that are open keep recording \
+             until they end."
         ))
     }
 
@@ -118,13 +154,12 @@ impl<'a> Setup<'a> {
                 "{failed} files could not be changed, see above"
             )));
         }
-        say(if self.args.dry_run {
-            "\nNothing was changed."
-        } else {
-            ""
-        });
-        if !self.args.dry_run {
-            say(next);
+        match (self.args.dry_run, self.changed.get()) {
+            (true, _) => say("\nNothing was changed."),
+            (false, true) => say(format_args!("\n{next}")),
+            (false, false) => say(format_args!(
+                "\nEverything was so already: nothing was changed.\n{next}"
+            )),
         }
         Ok(())
     }
@@ -150,7 +185,7 @@ impl<'a> Setup<'a> {
         };
         let there = path.exists();
         if !there && !self.args.dry_run {
-            write_new(&path, config::TEMPLATE).map_err(|err| cannot(&path, err))?;
+            create(&path, config::TEMPLATE).map_err(|err| cannot(&path, err))?;
         }
         self.done(
             there,
@@ -195,10 +230,127 @@ impl<'a> Setup<'a> {
             say("+ existing history would be imported (`rr import auto --dry-run` counts it)");
             return Ok(());
         }
-        // A history that can't be read keeps nobody from recording.
-        if let Err(err) = crate::cmd::import::auto(self.ctx) {
-            crate::error::report(&err);
-            say("  `rr import auto` tries again");
+        match crate::cmd::import::auto(self.ctx) {
+            Ok(new) => self.changed.set(self.changed.get() || new > 0),
+            // A history that can't be read keeps nobody from recording.
+            Err(err) => {
+                crate::error::report(&err);
+                say("  `rr import auto` tries again");
+            }
+        }
+        Ok(())
+    }
+
+    /// The swarm of the other devices. A code that leads nowhere is told at the end: everything else
+    /// is set up all the same.
+    fn swarm(&self) -> Result<Result<(), CommandError>, CommandError> {
+        let key = keys::swarm_if_any(&self.ctx.settings.swarm_key_path)?;
+        let asks = !self.args.yes && !self.args.dry_run;
+        match key {
+            _ if self.args.no_swarm => {}
+            _ if self.args.join && self.args.dry_run => {
+                say("+ it would take part in another device's swarm")
+            }
+            _ if self.args.join => return Ok(self.join()),
+            Some(key) => say(format_args!(
+                "✓ swarm {}: this device is in it",
+                key.fingerprint().short()
+            )),
+            None if self.args.new_swarm && self.args.dry_run => say("+ a new swarm would be made"),
+            None if self.args.new_swarm => {
+                self.changed.set(cmd::pair::make_swarm(self.ctx)?);
+            }
+            None if asks => return Ok(self.ask_for_swarm()),
+            None => say(NO_SWARM),
+        }
+        Ok(Ok(()))
+    }
+
+    fn join(&self) -> Result<(), CommandError> {
+        let invitation = cmd::join::read_code(&[])?;
+        self.changed.set(true);
+        cmd::join::step(self.ctx, &invitation, self.args.yes, self.args.no_service)
+    }
+
+    fn ask_for_swarm(&self) -> Result<(), CommandError> {
+        say(
+            "Is rr on another device of yours? Run `rr pair` there and paste its code here; else press enter.",
+        );
+        loop {
+            match cmd::join::ask_code() {
+                Ok(None) => {
+                    say(NO_SWARM);
+                    return Ok(());
+                }
+                Ok(Some(invitation)) => {
+                    self.changed.set(true);
+                    return cmd::join::step(self.ctx, &invitation, false, self.args.no_service);
+                }
+                Err(err) => crate::error::complain(&err),
+            }
+        }
+    }
+
+    /// The daemon at login, once there is a swarm for it.
+    fn service(&self) -> Result<(), CommandError> {
+        let is_member = self.ctx.settings.swarm_key_path.exists()
+            || (self.args.dry_run && (self.args.new_swarm || self.args.join));
+        if self.args.no_service || !is_member {
+            return Ok(());
+        }
+        let service = match Service::of(self.ctx) {
+            Ok(service) => service,
+            Err(ServiceError::OtherDatabase) => return Ok(()),
+            Err(ServiceError::NoManager(why)) => {
+                // Said already when the daemon was started just now.
+                let runs = daemon::running(self.ctx.settings.data_dir()).is_some();
+                match runs {
+                    true => say(format_args!("- no service: {why}. {AT_LOGIN}")),
+                    false => say(format_args!("- no service: {why}. {INSTEAD}")),
+                }
+                return Ok(());
+            }
+        };
+        let path = self.short(service.path());
+        let there = service.is_current()?;
+        if !there && !self.args.dry_run {
+            if !self.args.yes && !agreed(&format!("Start the daemon when you log in ({path})?")) {
+                say("- no service: `rr service install` installs it later");
+                return Ok(());
+            }
+            service.install()?;
+            control::ensure(self.ctx, false)?;
+        }
+        self.done(
+            there,
+            format_args!("service {path}"),
+            "installed and started",
+        );
+        if let Some(advice) = service.advice().filter(|_| !there) {
+            say(format_args!("  {advice}"));
+        }
+        Ok(())
+    }
+
+    fn remove_service(&self) -> Result<(), CommandError> {
+        if let Ok(service) = Service::of(self.ctx)
+            && service.is_installed()
+        {
+            if !self.args.dry_run {
+                service.uninstall()?;
+            }
+            let path = self.short(service.path());
+            self.done(false, format_args!("service {path}"), "stopped and removed");
+        }
+        if let Some(running) = daemon::running(self.ctx.settings.data_dir()) {
+            if !self.args.dry_run {
+                control::stop(self.ctx)?;
+            }
+            self.done(
+                false,
+                format_args!("daemon, process {}", running.pid),
+                "stopped",
+            );
         }
         Ok(())
     }
@@ -209,7 +361,10 @@ impl<'a> Setup<'a> {
         for target in self.targets(change) {
             match self.rc_file(&target, change) {
                 Ok(()) => {}
-                Err(Refused::Asked) => return Err(CommandError::cancelled()),
+                Err(Refused::Asked) => say(format_args!(
+                    "- {}: left as it is",
+                    self.short(&target.path)
+                )),
                 Err(Refused::Because(why)) => {
                     failed += 1;
                     say(format_args!("✗ {}: {why}", self.short(&target.path)));
@@ -286,6 +441,7 @@ impl<'a> Setup<'a> {
             return Err(Refused::Asked);
         }
         file.replace(after.as_ref().map(|text| text.as_bstr()))?;
+        self.changed.set(true);
         let did = match (change, &after) {
             (Change::Put, _) => "hook added",
             (Change::TakeOut, Some(_)) => "hook taken out",
@@ -327,6 +483,7 @@ impl<'a> Setup<'a> {
 
     /// One line for one step: `✓` it is so now, `+` it would be done.
     fn done(&self, there: bool, what: std::fmt::Arguments<'_>, did: &str) {
+        self.changed.set(self.changed.get() || !there);
         match (there, self.args.dry_run) {
             (true, _) => say(format_args!("✓ {what}")),
             (false, false) => say(format_args!("✓ {what}: {did}")),
@@ -342,6 +499,9 @@ impl<'a> Setup<'a> {
         }
     }
 }
+
+/// What there is to say where nobody asked for other devices.
+const NO_SWARM: &str = "- no other devices yet: `rr pair` here brings in a second one, `rr join` makes this one the second";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
@@ -378,19 +538,6 @@ fn agreed(question: &str) -> bool {
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer).unwrap_or(0);
     read > 0 && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let mut options = fs::OpenOptions::new();
-    options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(text.as_bytes())
 }
 
 fn cannot(path: &Path, err: io::Error) -> CommandError {

@@ -3,6 +3,7 @@
 //!
 //! The network runs on this thread, the log on one of its own; nothing here waits for the disk.
 
+pub(crate) mod control;
 mod lock;
 mod peers;
 mod state;
@@ -11,6 +12,7 @@ mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -32,6 +34,7 @@ use tokio::time::Instant;
 pub(crate) use lock::{Lock, LockError, Running, running};
 pub(crate) use state::{PeerState, State};
 
+use crate::cmd::init::own_path;
 use crate::ctx::{Ctx, now};
 use crate::error::CommandError;
 use crate::exchange::{Round, seen};
@@ -69,8 +72,35 @@ const ADDRS_PER_PEER_MAX: usize = 16;
 /// After a network node that died, so that a bug costs no processor time.
 const NODE_RESTART: Duration = Duration::from_secs(5);
 
-/// Runs until it is told to stop.
+/// What a daemon is told by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// SIGTERM, SIGINT.
+    Stop,
+    /// SIGUSR1: to begin again, with the settings, keys and program as they are now.
+    BeginAgain,
+}
+
+/// Runs until it is told to stop, or to begin again.
 pub(crate) fn run(ctx: &Ctx) -> Result<(), CommandError> {
+    // Found now: it can't be once an upgrade has put another file in its place.
+    let program = own_path()?;
+    match run_once(ctx)? {
+        Ending::Stop => Ok(()),
+        // The same process, for whoever watches over it.
+        Ending::BeginAgain => {
+            let err = std::process::Command::new(&program)
+                .args(std::env::args_os().skip(1))
+                .exec();
+            let program = program.display();
+            Err(CommandError::failed(format!(
+                "`{program}` can't be started again: {err}"
+            )))
+        }
+    }
+}
+
+fn run_once(ctx: &Ctx) -> Result<Ending, CommandError> {
     let mut store = ctx.open(Access::Write {
         busy: LOCK_PATIENCE,
     })?;
@@ -221,7 +251,9 @@ impl<'a> Daemon<'a> {
             state: State {
                 pid: std::process::id(),
                 version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                began: now().as_micros(),
                 peer_id: node.peer_id().to_string(),
+                swarm: keys.swarm.fingerprint().to_string(),
                 ..State::default()
             },
             written: State::default(),
@@ -263,10 +295,10 @@ impl<'a> Daemon<'a> {
         millis(self.began.elapsed())
     }
 
-    async fn run(mut self, mut news: UnboundedReceiver<News>) -> Result<(), CommandError> {
-        let stop = stop_signal()?;
-        let mut stop = std::pin::pin!(stop);
-        loop {
+    async fn run(mut self, mut news: UnboundedReceiver<News>) -> Result<Ending, CommandError> {
+        let told = end_signal()?;
+        let mut told = std::pin::pin!(told);
+        let ending = loop {
             let due = self
                 .plan
                 .next_due()
@@ -275,7 +307,7 @@ impl<'a> Daemon<'a> {
             let write = (self.state != self.written).then_some(self.next_write);
             let forget = self.stranger.map(|seen| seen + STRANGER_FOR);
             tokio::select! {
-                () = stop.as_mut() => break,
+                ending = told.as_mut() => break ending,
                 event = self.events.recv(), if self.restart.is_none() => match event {
                     Some(event) => self.node_event(event).await,
                     None => self.node_died(),
@@ -300,9 +332,9 @@ impl<'a> Daemon<'a> {
                     self.state.stranger = None;
                 }
             }
-        }
+        };
         self.stop().await;
-        Ok(())
+        Ok(ending)
     }
 
     async fn stop(&mut self) {
@@ -393,7 +425,7 @@ impl<'a> Daemon<'a> {
                 self.remember(now, hub_key(&addr.to_string()));
             }
             NodeEvent::AddressLearned { peer, addr } => self.remember(peer, addr.to_string()),
-            NodeEvent::HubState { .. } => {}
+            NodeEvent::HubState { .. } | NodeEvent::Listening => {}
         }
         self.refresh().await;
     }
@@ -810,15 +842,17 @@ fn is_not_offered(err: &HubError) -> bool {
     )
 }
 
-fn stop_signal() -> Result<impl Future<Output = ()>, CommandError> {
+fn end_signal() -> Result<impl Future<Output = Ending>, CommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let no_signals = |err| CommandError::failed(format!("can't wait for signals: {err}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut again = signal(SignalKind::user_defined1()).map_err(no_signals)?;
     Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => Ending::Stop,
+            _ = interrupt.recv() => Ending::Stop,
+            _ = again.recv() => Ending::BeginAgain,
         }
     })
 }

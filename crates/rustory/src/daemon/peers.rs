@@ -123,6 +123,7 @@ impl Peer {
             version: self.hello.as_ref().map(|hello| hello.version.clone()),
             path: self.way.map(|(path, _)| path.as_str().to_owned()),
             live: self.sessions.values().any(|active| active.met.is_some()),
+            entries: self.hello.as_ref().map(|hello| hello.tally.count),
             sessions: self.sessions.len(),
             error: self.error.clone(),
         }

@@ -16,8 +16,14 @@ pub(crate) struct State {
     pub(crate) pid: u32,
     /// Of the daemon's rr; none: an older one.
     pub(crate) version: Option<String>,
+    /// When it began, in microseconds since 1970: tells it from itself before it began again.
+    #[serde(default)]
+    pub(crate) began: i64,
     /// Who this device is in the network.
     pub(crate) peer_id: String,
+    /// The fingerprint of its swarm key.
+    #[serde(default)]
+    pub(crate) swarm: String,
     /// Where it listens.
     pub(crate) listening: Vec<String>,
     /// By peer id.
@@ -41,6 +47,9 @@ pub(crate) struct PeerState {
     pub(crate) path: Option<String>,
     /// A session with it runs.
     pub(crate) live: bool,
+    /// So many entries it held when it said hello.
+    #[serde(default)]
+    pub(crate) entries: Option<u64>,
     /// Sessions with it that run, begin or end; more than one for moments only.
     pub(crate) sessions: usize,
     /// Why it could not be reached, or refused, the last time.

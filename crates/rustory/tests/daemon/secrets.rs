@@ -69,7 +69,7 @@ fn a_key_that_cannot_be_used_says_what_to_do() {
         );
     };
     fs::remove_file(&swarm).unwrap();
-    check("there is no key file", "`rr key swarm`");
+    check("there is no key file", "`rr pair` makes the first");
     assert!(!swarm.exists());
     write_private(swarm.clone(), "/key/swarm/psk/1.0.0/\n/base16/\n1234\n");
     check(

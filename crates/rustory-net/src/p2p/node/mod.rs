@@ -74,6 +74,8 @@ pub enum FoundBy {
 /// What a node tells its caller.
 #[derive(Debug)]
 pub enum NodeEvent {
+    /// Where the node listens has changed: [`NodeHandle::status`] says where.
+    Listening,
     /// A peer opened a stream. Any member of the swarm can.
     Incoming {
         /// Who, proven by the handshake.

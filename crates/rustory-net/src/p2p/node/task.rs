@@ -276,6 +276,7 @@ impl Task {
                 address,
             } => self.on_listening(listener_id, &address, now),
             SwarmEvent::ExpiredListenAddr { address, .. } if !is_circuit(&address) => {
+                self.tell(NodeEvent::Listening);
                 self.address_gone(&address, now);
                 self.addresses_changed(now);
             }
@@ -353,6 +354,7 @@ impl Task {
 
     fn on_listening(&mut self, listener: ListenerId, addr: &Multiaddr, now: Instant) {
         tracing::debug!(%addr, "listening");
+        self.tell(NodeEvent::Listening);
         match is_circuit(addr) {
             true => self.circuit_listening(listener, now),
             false if !self.listens => {
