@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{Running, State, running};
 use crate::cmd::init::own_path;
@@ -67,12 +67,10 @@ pub(crate) fn renew(ctx: &Ctx, may_install: bool) -> Result<Came, CommandError> 
         let before = wait_for(|| State::read(dir, pid).or_else(|| gone(ctx, pid)));
         send(pid, Signal::USR1);
         let before = before.map(|state| state.began);
-        wait_for(|| match running(dir) {
-            Some(now) if now.pid == pid => {
-                State::read(dir, pid).filter(|state| Some(state.began) != before)
-            }
-            // An older version ends of that signal.
-            _ => Some(State::default()),
+        // It gives its lock back for a moment; one of an older version ends of that signal.
+        wait_for(|| match State::read(dir, pid) {
+            Some(state) if Some(state.began) != before => Some(()),
+            _ => (!is_alive(pid)).then_some(()),
         });
     }
     ensure(ctx, may_install)
@@ -191,6 +189,11 @@ pub(crate) fn stop(ctx: &Ctx) -> Result<bool, CommandError> {
             )),
         ),
     }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
 fn send(pid: u32, signal: Signal) {
