@@ -609,3 +609,29 @@ fn setup_takes_part_in_another_devices_swarm_and_says_what_went_wrong_at_the_end
         assert!(said.contains("stopped"), "{said}");
     }
 }
+
+#[test]
+fn on_a_terminal_each_step_can_be_declined_and_a_bad_code_is_asked_for_again() {
+    let home = Home::new();
+    alone(&home);
+    let mut setup = rustory_testkit::Program::new(env!("CARGO_BIN_EXE_rr"))
+        .args(["setup", "--shell", "bash"])
+        .home(home.path())
+        .size(50, 100)
+        .start();
+    let mut answer = |question: &str, answer: &str| {
+        setup.wait_for(question, |screen| screen.contents().contains(question));
+        setup.send(answer);
+    };
+    answer("Change ~/.bashrc?", "n\r");
+    answer("Change ~/.profile?", "\r");
+    answer("paste its code here", "hello\r");
+    answer("this is no pairing code", "\r");
+    answer("no other devices yet", "");
+    assert!(setup.exit_status().success(), "{}", setup.dump());
+    let screen = setup.screen();
+    assert!(screen.contains("- ~/.bashrc: left as it is"), "{screen}");
+    assert!(!home.path().join(".bashrc").exists());
+    let profile = fs::read_to_string(home.path().join(".profile")).unwrap();
+    assert!(profile.contains("init bash"), "{profile}");
+}

@@ -6,6 +6,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, ByteSlice as _};
+use rustory_core::pairing::Invitation;
 use rustory_store::{Access, spool_dir};
 
 use crate::cmd;
@@ -94,6 +95,8 @@ struct Setup<'a> {
     path_var: Vec<PathBuf>,
     /// Something is different from before.
     changed: Cell<bool>,
+    /// This run took part in a swarm, which says itself how the daemon runs.
+    joined: Cell<bool>,
 }
 
 impl<'a> Setup<'a> {
@@ -111,6 +114,7 @@ impl<'a> Setup<'a> {
             rr: own_path()?,
             path_var: std::env::split_paths(&path_var).collect(),
             changed: Cell::new(false),
+            joined: Cell::new(false),
         })
     }
 
@@ -268,8 +272,13 @@ impl<'a> Setup<'a> {
 
     fn join(&self) -> Result<(), CommandError> {
         let invitation = cmd::join::read_code(&[])?;
+        self.step(&invitation)
+    }
+
+    fn step(&self, invitation: &Invitation) -> Result<(), CommandError> {
         self.changed.set(true);
-        cmd::join::step(self.ctx, &invitation, self.args.yes, self.args.no_service)
+        self.joined.set(true);
+        cmd::join::step(self.ctx, invitation, self.args.yes, self.args.no_service)
     }
 
     fn ask_for_swarm(&self) -> Result<(), CommandError> {
@@ -282,10 +291,7 @@ impl<'a> Setup<'a> {
                     say(NO_SWARM);
                     return Ok(());
                 }
-                Ok(Some(invitation)) => {
-                    self.changed.set(true);
-                    return cmd::join::step(self.ctx, &invitation, false, self.args.no_service);
-                }
+                Ok(Some(invitation)) => return self.step(&invitation),
                 Err(err) => crate::error::complain(&err),
             }
         }
@@ -301,8 +307,8 @@ impl<'a> Setup<'a> {
         let service = match Service::of(self.ctx) {
             Ok(service) => service,
             Err(ServiceError::OtherDatabase) => return Ok(()),
+            Err(ServiceError::NoManager(_)) if self.joined.get() => return Ok(()),
             Err(ServiceError::NoManager(why)) => {
-                // Said already when the daemon was started just now.
                 let runs = daemon::running(self.ctx.settings.data_dir()).is_some();
                 match runs {
                     true => say(format_args!("- no service: {why}. {AT_LOGIN}")),

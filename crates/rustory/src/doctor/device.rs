@@ -35,14 +35,14 @@ impl Doctor<'_> {
                         "keys.swarm",
                         "no swarm key: this device syncs with no other yet",
                     )
-                    .why("The first device makes one, the others get a copy of that.")
-                    .mend(format!("{} key swarm", self.rr()));
+                    .why("`pair` makes one and shows the code with which another device joins.")
+                    .mend(format!("{} pair", self.rr()));
             }
             Err(KeyFileError::Missing { .. }) => {
                 group
                     .problem("keys.swarm", format!("the swarm key {} is not there", self.short(swarm)))
-                    .why("Without it this device meets no other. Copy it from a device that syncs; a new one would only keep this device apart.")
-                    .mend(format!("scp OTHER:.rustory/swarm.key {0} && chmod 600 {0}", in_shell(swarm)));
+                    .why("Without it this device meets no other. `rr pair` on one that syncs shows a code for it; a new key would only keep this device apart.")
+                    .mend(format!("{} join", self.rr()));
             }
             Err(err) => self.key_error(
                 &mut group,

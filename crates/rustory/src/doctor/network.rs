@@ -32,8 +32,8 @@ impl Doctor<'_> {
         {
             group
                 .problem("network.swarm_key", format!("somebody there holds another swarm key: {stranger}"))
-                .why("If that is a device of yours, its swarm key is not this one: copy this one's to it. If not, there is nothing to do.")
-                .mend(format!("scp {} THAT_DEVICE:.rustory/swarm.key", in_shell(&settings.swarm_key_path)));
+                .why("If that is a device of yours, its swarm key is not this one: run `rr join` there with the code that is shown here. If not, there is nothing to do.")
+                .mend(format!("{} pair", self.rr()));
         }
         let Ok(key) = SwarmKey::load(&settings.swarm_key_path) else {
             return group;

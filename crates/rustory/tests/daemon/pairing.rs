@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use rustory_core::pairing::Invitation;
+use rustory_testkit::{Program, Terminal};
 use serde_json::Value;
 
 use crate::common::{Home, numbered, succeeded};
@@ -518,4 +519,91 @@ fn what_is_wrong_with_the_way_to_the_machine_is_told() {
         said.contains("can't be started") && said.contains("OpenSSH"),
         "{said}"
     );
+}
+
+// ---- on a terminal
+
+fn on_terminal(device: &Fresh, args: &[&str], rows: u16) -> Terminal {
+    Program::new(env!("CARGO_BIN_EXE_rr"))
+        .args(args)
+        .home(device.home.path())
+        .size(rows, 80)
+        .start()
+}
+
+/// Lines of a QR code on the screen.
+fn qr_lines(screen: &str) -> usize {
+    let inked = |line: &&str| line.contains(['█', '▀', '▄']);
+    screen.lines().filter(inked).count()
+}
+
+#[test]
+fn on_a_terminal_the_code_can_be_scanned_where_it_fits_and_the_new_device_is_greeted() {
+    let (a, b) = (Fresh::new("alpha"), Fresh::new("beta"));
+    b.home.spool("b", numbered("of beta ", 2));
+    let mut small = on_terminal(&a, &["pair", "--no-wait"], 20);
+    assert!(small.exit_status().success(), "{}", small.dump());
+    assert_eq!(qr_lines(&small.screen()), 0);
+    assert!(
+        small.screen().contains("the QR code needs 2"),
+        "{}",
+        small.dump()
+    );
+    let mut large = on_terminal(&a, &["pair"], 50);
+    large.wait_for("the waiting", |screen| {
+        screen.contents().contains("Waiting for it")
+    });
+    let lines = qr_lines(&large.screen());
+    assert!(lines > 20, "{}", large.dump());
+    let said = String::from_utf8(large.output()).unwrap();
+    let code = said
+        .lines()
+        .find(|line| line.starts_with("RR04"))
+        .unwrap()
+        .to_owned();
+    // On the smallest screen that takes it, all of it is there, with what follows below it.
+    let needs = small
+        .screen()
+        .split("needs ")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse();
+    let exact = on_terminal(&a, &["pair"], needs.unwrap());
+    exact.wait_for("the waiting", |screen| {
+        screen.contents().contains("Waiting for it")
+    });
+    assert_eq!(qr_lines(&exact.screen()), lines, "{}", exact.dump());
+    b.joined(&code);
+    large.wait_for("the new device", |screen| {
+        screen.contents().contains("✓ beta is here, with 2 entries")
+    });
+    assert!(large.exit_status().success());
+}
+
+#[test]
+fn asked_on_a_terminal_a_code_may_come_in_lines_and_a_swarm_is_left_only_with_a_yes() {
+    let (a, b) = (Fresh::new("alpha"), Fresh::new("beta"));
+    b.pair();
+    let (code, before) = (a.pair(), fs::read(b.key()).unwrap());
+    for (answer, exit) in [("\r", 130), ("n\r", 130), ("y\r", 0)] {
+        assert_eq!(fs::read(b.key()).unwrap(), before);
+        let mut join = on_terminal(&b, &["join"], 30);
+        join.wait_for("the prompt", |screen| screen.contents().contains("Code:"));
+        join.send(format!("{}\r", &code[..79]));
+        join.wait_for("what is missing", |screen| {
+            screen.contents().contains("are still missing")
+        });
+        join.send(format!("{}\r", &code[79..]));
+        join.wait_for("the question", |screen| screen.contents().contains("[y/N]"));
+        join.send(answer);
+        assert_eq!(join.exit_status().exit_code(), exit, "{}", join.dump());
+    }
+    assert_eq!(fs::read(b.key()).unwrap(), fs::read(a.key()).unwrap());
+    let mut nothing = on_terminal(&b, &["join", "-"], 30);
+    nothing.wait_for("the prompt", |screen| screen.contents().contains("Code:"));
+    nothing.send("\r");
+    assert_eq!(nothing.exit_status().exit_code(), 130);
 }
