@@ -272,8 +272,12 @@ impl Drop for SessionLease {
 /// What a running session is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// This device's log has new entries.
+    /// This device's log has new entries of its own.
     LogGrew,
+    /// This device's log has new entries of other devices.
+    Came,
+    /// Nothing came to this device's log for a while.
+    Settle,
     /// Do another round now.
     Round,
     /// End politely.
@@ -387,6 +391,8 @@ impl<F: FnMut(&Session, Event)> Driver<'_, F> {
                 Some(()) = self.lease.granted.recv() => self.take(Input::Leased),
                 Some(control) = control.recv() => self.take(match control {
                     Control::LogGrew => Input::LogGrew,
+                    Control::Came => Input::Came,
+                    Control::Settle => Input::Settle,
                     Control::Round => Input::Round,
                     Control::Stop => Input::Stop,
                 }),
@@ -490,6 +496,11 @@ impl<F: FnMut(&Session, Event)> Driver<'_, F> {
                 Effect::Acquire => self.lease.acquire(),
                 Effect::Release => self.lease.release(),
                 Effect::Event(event) => {
+                    if let Event::Met(peer) = &event
+                        && peer.brief == Some(true)
+                    {
+                        self.outbox.be_brief();
+                    }
                     self.rests |= matches!(event, Event::Round(_) | Event::FoundSame(_));
                     (self.observe)(&self.session, event);
                 }

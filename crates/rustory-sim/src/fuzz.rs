@@ -91,7 +91,7 @@ enum Step<'a> {
     Message(&'a [u8]),
     Answer,
     Lease,
-    Grew,
+    Grew(u8),
     Round,
     Time(u64),
 }
@@ -104,7 +104,7 @@ fn steps(mut script: &[u8]) -> impl Iterator<Item = Step<'_>> {
         Some(match op % 8 {
             0 => Step::Answer,
             1 => Step::Lease,
-            2 => Step::Grew,
+            2 => Step::Grew(op / 8),
             3 => Step::Round,
             4 => Step::Time(u64::from(op) * 1_000),
             _ => {
@@ -131,7 +131,11 @@ impl World {
             }
             Step::Answer => self.answer(log),
             Step::Lease => self.take(Input::Leased),
-            Step::Grew => self.take(Input::LogGrew),
+            Step::Grew(how) => self.take(match how % 3 {
+                0 => Input::LogGrew,
+                1 => Input::Came,
+                _ => Input::Settle,
+            }),
             Step::Round => self.take(Input::Round),
             Step::Time(ms) => {
                 self.now += ms;
@@ -244,8 +248,8 @@ fn own(log: &mut MemLog) -> Vec<EntryId> {
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     use rustory_core::sync::{
-        Ack, Batch, Close, Fetch, Have, HaveWhat, Hello, ItemSet, News, Origin, PROTOCOL, Reason,
-        Reconcile, Reconciler, Standing, Stretch, Summary, Wanted,
+        Ack, Batch, Close, Fetch, Have, HaveWhat, Heard, Hello, ItemSet, News, Origin, PROTOCOL,
+        Reason, Reconcile, Reconciler, Standing, Stretch, Summary, Wanted,
     };
     use rustory_core::{Cursor, IngestSeq, Tally};
 
@@ -275,6 +279,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         origins: Some(summary.clone()),
         admission: None,
         read: None,
+        brief: None,
     });
     let batch = |after, last, range: std::ops::Range<usize>, end| {
         Message::Batch(Batch {
@@ -316,6 +321,19 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let news = Message::News(News {
         entries: entries[..1].to_vec().into(),
         stretch: None,
+        standing: None,
+    });
+    let heard = Message::Heard(Some(Heard {
+        inserted: 1,
+        same: Some(seq(6)),
+    }));
+    let hint = Message::News(News {
+        entries: Vec::new().into(),
+        stretch: None,
+        standing: Some(Standing {
+            head: seq(6),
+            tally,
+        }),
     });
     let standing = Message::Standing(Standing {
         head: seq(6),
@@ -348,7 +366,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             standing,
         ],
         vec![hello.clone(), reconcile(true), fetch, ack],
-        vec![hello.clone(), news, Message::Heard, Message::Wait, close],
+        vec![hello.clone(), news, heard, hint, Message::Wait, close],
         vec![hello],
     ];
     let mut all = Vec::new();

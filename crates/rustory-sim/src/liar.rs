@@ -5,8 +5,8 @@ use rustory_core::cursor::{Cursor, IngestSeq, LogId};
 use rustory_core::digest::{Digest, Tally};
 use rustory_core::entry::{Entry, EntryId};
 use rustory_core::sync::{
-    Ack, Batch, Close, Fetch, Have, HaveWhat, Hello, Message, News, Origin, Reason, Reconcile,
-    Standing, Stretch, Summary, Wanted,
+    Ack, Batch, Close, Fetch, Have, HaveWhat, Heard, Hello, Message, News, Origin, Reason,
+    Reconcile, Standing, Stretch, Summary, Wanted,
 };
 
 use crate::rng::Rng;
@@ -70,6 +70,7 @@ pub(crate) fn lie(
                 0 => Message::News(News {
                     entries: some_entries(gossip, rng).into(),
                     stretch: None,
+                    standing: None,
                 }),
                 1 => Message::Offer(Summary::default()),
                 2 => Message::Standing(Standing {
@@ -146,12 +147,10 @@ pub(crate) fn babble(gossip: &Gossip<'_>, rng: &mut Rng) -> Message {
         9 => Message::News(News {
             entries: some_entries(gossip, rng).into(),
             stretch: (rng.below(2) == 0).then(|| stretch(rng)),
+            standing: (rng.below(2) == 0).then(|| standing(&summary, rng)),
         }),
-        10 => Message::Heard,
-        11 => Message::Standing(Standing {
-            head: place(rng),
-            tally: summary.tally(),
-        }),
+        10 => Message::Heard((rng.below(4) > 0).then(|| heard(rng))),
+        11 => Message::Standing(standing(&summary, rng)),
         _ => Message::Close(Close {
             reason: Reason(rng.below(10) as u32),
             text: None,
@@ -273,13 +272,38 @@ fn changed(message: Message, gossip: &Gossip<'_>, rng: &mut Rng) -> Vec<Message>
                 _ => news.entries,
             },
             stretch: Some(stretch(rng)),
+            standing: match rng.below(3) {
+                0 => None,
+                1 => Some(Standing {
+                    head: place(rng),
+                    tally: news.standing.map_or(Tally::default(), |told| told.tally),
+                }),
+                _ => news.standing,
+            },
         }),
+        Message::Heard(_) if rng.below(2) == 0 => Message::Heard(Some(heard(rng))),
         Message::Standing(standing) => Message::Standing(Standing {
             head: place(rng),
             tally: standing.tally,
         }),
-        Message::Later | Message::Heard | Message::Wait | Message::Close(_) => babble(gossip, rng),
+        Message::Later | Message::Heard(_) | Message::Wait | Message::Close(_) => {
+            babble(gossip, rng)
+        }
     }]
+}
+
+fn standing(summary: &Summary, rng: &mut Rng) -> Standing {
+    Standing {
+        head: place(rng),
+        tally: summary.tally(),
+    }
+}
+
+fn heard(rng: &mut Rng) -> Heard {
+    Heard {
+        inserted: rng.pick(&[0, 1, u64::MAX]),
+        same: (rng.below(2) == 0).then(|| place(rng)),
+    }
 }
 
 fn changed_hello(mut hello: Hello, gossip: &Gossip<'_>, rng: &mut Rng) -> Hello {

@@ -207,6 +207,7 @@ impl Log for MemLog {
     fn news(
         &mut self,
         after: IngestSeq,
+        others: &[String],
         entries_max: usize,
         bytes_max: usize,
     ) -> Result<Piece, Infallible> {
@@ -217,7 +218,8 @@ impl Log for MemLog {
             at_end: true,
         };
         for (at, row) in self.rows.range(after.get() + 1..) {
-            if row.entry.device_id != self.identity.device_id {
+            let device_id = &row.entry.device_id;
+            if *device_id != self.identity.device_id && !others.contains(device_id) {
                 piece.at_end = false;
                 continue;
             }

@@ -185,10 +185,11 @@ impl Log for StoreLog {
     fn news(
         &mut self,
         after: IngestSeq,
+        others: &[String],
         entries_max: usize,
         bytes_max: usize,
     ) -> Result<Piece, StoreError> {
-        self.store.news(after, entries_max, bytes_max)
+        self.store.news(after, others, entries_max, bytes_max)
     }
 
     fn read_ids(

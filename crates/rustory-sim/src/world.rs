@@ -59,6 +59,10 @@ const ENTRY_BYTES_MAX: u64 = 1_000;
 /// A link whose bytes are lost is noticed to be dead after this long, in milliseconds.
 const KEEPALIVE_MS: (u64, u64) = (20_000, 60_000);
 
+/// A log that has been quiet for so long settles with those that it asks; and so much later with
+/// those that ask it, if they have not.
+const SETTLE_MS: (u64, u64) = (5_000, 2_000);
+
 /// The world's clock begins in 2024; entries carry times of then.
 const EPOCH_MS: u64 = 1_704_067_200_000;
 
@@ -80,6 +84,15 @@ enum Event {
     },
     Grew {
         end: usize,
+    },
+    Came {
+        end: usize,
+    },
+    /// A device's log has been quiet.
+    Settle {
+        device: usize,
+        changed: u64,
+        role: Role,
     },
     Answered {
         end: usize,
@@ -187,6 +200,8 @@ struct Device<L: DeviceLog> {
     verify_with: BTreeSet<usize>,
     /// How often its log was set back, and whether rows were replaced.
     changes: u64,
+    /// How often something came to its log.
+    came: u64,
     snapshots: Vec<L::Snapshot>,
     /// Ids that were typed here and are to be here.
     typed: BTreeSet<EntryId>,
@@ -366,6 +381,7 @@ impl<L: DeviceLog> World<L> {
             suspect: false,
             verify_with: BTreeSet::new(),
             changes: 0,
+            came: 0,
             snapshots: Vec::new(),
             typed: BTreeSet::new(),
             identical_with: BTreeSet::new(),
@@ -519,6 +535,12 @@ impl<L: DeviceLog> World<L> {
             Event::Tick { end } => self.tick(end),
             Event::Leased { end } => self.input(end, Input::Leased),
             Event::Grew { end } => self.input(end, Input::LogGrew),
+            Event::Came { end } => self.input(end, Input::Came),
+            Event::Settle {
+                device,
+                changed,
+                role,
+            } => self.settle(device, changed, role),
             Event::Answered { end, answer } => {
                 if let Some(end) = &mut self.ends[end] {
                     end.asked -= 1;
@@ -902,14 +924,54 @@ impl<L: DeviceLog> World<L> {
         for it in &mut self.devices {
             it.identical_with.clear();
         }
+        self.tell_sessions(device, |end| Event::Grew { end });
+    }
+
+    /// Tells the sessions of a device that its log has changed, and later that it has not for a while.
+    fn tell_sessions(&mut self, device: usize, what: impl Fn(usize) -> Event) {
         for end in 0..self.ends.len() {
             if self.ends[end]
                 .as_ref()
                 .is_some_and(|it| it.device == device)
             {
                 let at = self.now + self.rng.below(3);
-                self.at(at, Event::Grew { end });
+                self.at(at, what(end));
             }
+        }
+        self.devices[device].came += 1;
+        self.settle_later(device, Role::Asker, SETTLE_MS.0);
+    }
+
+    fn settle_later(&mut self, device: usize, role: Role, after: u64) {
+        let changed = self.devices[device].came;
+        let settle = Event::Settle {
+            device,
+            changed,
+            role,
+        };
+        self.at(self.now + after, settle);
+    }
+
+    fn settle(&mut self, device: usize, changed: u64, role: Role) {
+        if self.devices[device].came != changed {
+            return;
+        }
+        for id in 0..self.ends.len() {
+            let Some(end) = self.ends[id].as_mut() else {
+                continue;
+            };
+            if end.device == device && end.role == role {
+                // Hints belong to the round that follows.
+                if end.session.is_live() && role == Role::Asker {
+                    end.bytes = 0;
+                    end.round_began = self.now;
+                    end.moved = false;
+                }
+                self.input(id, Input::Settle);
+            }
+        }
+        if role == Role::Asker {
+            self.settle_later(device, Role::Answerer, SETTLE_MS.1);
         }
     }
 
@@ -1492,6 +1554,8 @@ impl<L: DeviceLog> World<L> {
                     );
                 }
             }
+            SessionEvent::Met(hello) if hello.brief == Some(true) => end.writer.be_brief(),
+            SessionEvent::Agreed(compared) => self.said(id, compared),
             SessionEvent::Started(start) => {
                 self.say(|| format!("{device}-{peer} ({id}) starts: {start:?}"));
                 let honest = self.honest(device) && self.honest(peer);
@@ -1709,6 +1773,7 @@ impl<L: DeviceLog> World<L> {
             for it in &mut self.devices {
                 it.identical_with.clear();
             }
+            self.tell_sessions(device, |end| Event::Came { end });
         }
         if repairs {
             self.devices[device].changes += 1;
@@ -1854,6 +1919,26 @@ impl<L: DeviceLog> World<L> {
         self.violation.clone().map_or(Ok(()), Err)
     }
 
+    /// Whether `rr status` on a device would say so of another one.
+    pub fn says_identical(&mut self, device: usize, peer: usize) -> bool {
+        let (peer, _) = self.identities[peer].clone();
+        let ours = self.devices[device].log.summary().map(|it| it.tally());
+        let known = self.devices[device].log.known().unwrap_or_default();
+        let found = known.into_iter().find(|known| known.peer == peer);
+        let compared = found.and_then(|known| known.compared);
+        compared.is_some_and(|found| found.identical() && Some(found.ours) == ours.ok())
+    }
+
+    /// Whether every device says so of every other one that it meets.
+    pub fn all_say_identical(&mut self) -> bool {
+        let all = 0..self.devices.len();
+        let pairs = all.clone().flat_map(|a| all.clone().map(move |b| (a, b)));
+        let pairs: Vec<_> = pairs
+            .filter(|(a, b)| a != b && self.weather.neighbours(*a, *b))
+            .collect();
+        pairs.into_iter().all(|(a, b)| self.says_identical(a, b))
+    }
+
     /// Whether all honest devices hold the same, by what is in their rows.
     pub fn is_equal(&mut self) -> bool {
         let honest = self.all_honest();
@@ -1922,7 +2007,9 @@ fn answer<L: DeviceLog>(log: &mut L, request: Request, piece: usize) -> Answer {
         Request::Read { after, until, have } => log
             .read(after, until, &have, piece, BYTES)
             .map(Answer::Piece),
-        Request::News { after } => log.news(after, piece.min(100), BYTES).map(Answer::Piece),
+        Request::News { after, others } => log
+            .news(after, &others, piece.min(100), BYTES)
+            .map(Answer::Piece),
         Request::ReadIds { ids } => {
             let some = &ids[..ids.len().min(piece)];
             log.read_ids(some, BYTES)

@@ -434,6 +434,95 @@ fn without_staying_connected_each_entry_crosses_about_once_as_well() {
     );
 }
 
+// ---- between rounds
+
+/// Devices that stay connected, and rounds so seldom that none takes part in what is looked at.
+fn live(devices: usize, topology: Topology) -> Sim {
+    let mut weather = weather(devices, &vec![10; devices]);
+    weather.stays = vec![true; devices];
+    weather.topology = topology;
+    weather.interval = 24 * 3_600_000;
+    let mut world = world(weather);
+    run(&mut world, 60_000);
+    assert!(world.is_equal());
+    world.traffic = Some(Traffic::default());
+    world
+}
+
+#[test]
+fn what_is_typed_is_told_to_be_the_same_on_both_sides_at_once() {
+    let mut world = live(2, Topology::Mesh);
+    assert!(world.all_say_identical());
+    for n in 0..20 {
+        world.type_some(n % 2, 1 + n % 3);
+        assert!(!world.says_identical(n % 2, 1 - n % 2));
+        run(&mut world, 2_000);
+        assert!(world.all_say_identical(), "{n}");
+    }
+    assert!((times(&world) - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn ten_devices_that_join_at_once_all_say_that_they_are_the_same_within_seconds() {
+    let mut weather = weather(10, &[10; 10]);
+    weather.stays = vec![true; 10];
+    weather.interval = 24 * 3_600_000;
+    let mut world = world(weather);
+    let mut ms = 0;
+    while !world.is_equal() {
+        run(&mut world, 100);
+        ms += 100;
+        assert!(ms < 60_000);
+    }
+    run(&mut world, 10_000);
+    assert!(world.all_say_identical());
+    // And those who heard of it only from a third.
+    world.type_some(3, 1);
+    run(&mut world, 10_000);
+    assert!(world.all_say_identical());
+}
+
+#[test]
+fn a_device_in_the_middle_passes_on_what_is_typed_on_those_that_do_not_reach_each_other() {
+    let mut world = live(4, Topology::Chain);
+    world.type_some(0, 1);
+    world.type_some(3, 1);
+    // Nobody knows yet who gets what from whom.
+    run(&mut world, 25_000);
+    assert!(world.is_equal());
+    for n in 0..20 {
+        world.type_some([0, 3][n % 2], 1);
+        run(&mut world, 1_000);
+        assert!(world.is_equal(), "{n}");
+    }
+    run(&mut world, 30_000);
+    assert!(world.all_say_identical());
+    assert!(
+        (times(&world) - 1.0).abs() < f64::EPSILON,
+        "{}",
+        times(&world)
+    );
+    let back = world.traffic.as_ref().unwrap().back;
+    assert_eq!(back, 0, "never to its origin");
+}
+
+#[test]
+fn in_a_full_mesh_nobody_passes_on_what_everybody_hears() {
+    let mut world = live(10, Topology::Mesh);
+    for n in 0..100 {
+        world.type_some(n * 7 % 10, 1);
+        run(&mut world, 3_000);
+        assert!(world.is_equal(), "{n}");
+    }
+    run(&mut world, 10_000);
+    assert!(world.all_say_identical());
+    assert!(
+        (times(&world) - 1.0).abs() < f64::EPSILON,
+        "{}",
+        times(&world)
+    );
+}
+
 // ---- who lies
 
 #[test]

@@ -109,11 +109,13 @@ impl Log for Store {
     fn news(
         &mut self,
         after: IngestSeq,
+        others: &[String],
         entries_max: usize,
         bytes_max: usize,
     ) -> Result<Piece, StoreError> {
-        let own = self.identity().device_id.clone();
-        self.snapshot(|conn| news(conn, &own, after, Room::new(entries_max, bytes_max)))
+        let own = &self.identity().device_id;
+        let room = Room::new(entries_max, bytes_max);
+        self.snapshot(|conn| news(conn, own, others, after, room))
     }
 
     fn read_ids(
@@ -408,21 +410,24 @@ fn read(
     Ok(piece)
 }
 
-fn news(conn: &Connection, own: &str, after: IngestSeq, mut room: Room) -> rusqlite::Result<Piece> {
+fn news(
+    conn: &Connection,
+    own: &str,
+    others: &[String],
+    after: IngestSeq,
+    mut room: Room,
+) -> rusqlite::Result<Piece> {
     let mut piece = Piece {
         last: after,
         ..Piece::default()
     };
-    // A device without entries has no number yet, and none has 0.
-    let own = device(conn, own)?.unwrap_or(0);
-    let mut query = conn.prepare_cached(
-        "SELECT ingest_seq FROM entries WHERE device = ?1 AND ingest_seq > ?2
-         ORDER BY ingest_seq",
-    )?;
+    let mut whose = Vec::with_capacity(1 + others.len());
+    for device_id in std::iter::once(own).chain(others.iter().map(String::as_str)) {
+        // A device without entries has no number yet, and none has 0.
+        whose.push(device(conn, device_id)?.unwrap_or(0));
+    }
     let mut by_place = ByPlace::new(conn)?;
-    let mut rows = query.query([own, after.as_rowid()])?;
-    while let Some(row) = rows.next()? {
-        let at = row.get(0)?;
+    for at in places_of(conn, &whose, after, room.entries)? {
         let entry = by_place.entry(at)?;
         if !room.take(entry.as_ref().map_or(0, Entry::text_bytes)) {
             return Ok(piece);
@@ -431,12 +436,46 @@ fn news(conn: &Connection, own: &str, after: IngestSeq, mut room: Room) -> rusql
         piece.last = IngestSeq::from_rowid(at);
     }
     piece.last = after.max(head(conn)?);
-    // Ends at the first entry of another device, so it looks at no more rows than were sent.
-    let others = conn
-        .prepare_cached("SELECT 1 FROM entries WHERE ingest_seq > ?1 AND +device <> ?2 LIMIT 1")?
-        .exists([after.as_rowid(), own])?;
-    piece.at_end = !others;
+    piece.at_end = !has_others(conn, &whose, after)?;
     Ok(piece)
+}
+
+/// Where the entries of these devices are, in the log's order: one more than `entries_max` at most.
+fn places_of(
+    conn: &Connection,
+    whose: &[i64],
+    after: IngestSeq,
+    entries_max: usize,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut query = conn.prepare_cached(
+        "SELECT ingest_seq FROM entries WHERE device = ?1 AND ingest_seq > ?2
+         ORDER BY ingest_seq LIMIT ?3",
+    )?;
+    let limit = i64::try_from(entries_max.saturating_add(1)).unwrap_or(i64::MAX);
+    let mut places = Vec::new();
+    for device in whose {
+        let rows = query.query_map(params![device, after.as_rowid(), limit], |row| row.get(0))?;
+        for at in rows {
+            places.push(at?);
+        }
+    }
+    places.sort_unstable();
+    places.dedup();
+    Ok(places)
+}
+
+/// Whether there is an entry of anybody else. Ends at the first one, so it looks at no more rows
+/// than are sent.
+fn has_others(conn: &Connection, whose: &[i64], after: IngestSeq) -> rusqlite::Result<bool> {
+    let mut query = conn
+        .prepare_cached("SELECT device FROM entries WHERE ingest_seq > ?1 ORDER BY ingest_seq")?;
+    let mut rows = query.query([after.as_rowid()])?;
+    while let Some(row) = rows.next()? {
+        if !whose.contains(&row.get(0)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Looks up whole entries by their place.

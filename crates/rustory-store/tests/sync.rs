@@ -290,7 +290,7 @@ proptest! {
             log.push((at, *own, store.entry(at).unwrap()));
         }
         let from = from.min(typed.len());
-        let piece = store.news(log[from].0, page, usize::MAX).unwrap();
+        let piece = store.news(log[from].0, &[], page, usize::MAX).unwrap();
         let own: Vec<_> = log[from + 1..].iter().filter(|(_, own, _)| *own).collect();
         let expected: Vec<Entry> = own.iter().take(page).filter_map(|(.., e)| e.clone()).collect();
         prop_assert_eq!(&piece.entries, &expected);

@@ -907,6 +907,7 @@ fn liars_hello(head: u64, change: impl FnOnce(&mut Hello)) -> Message {
         }),
         admission: None,
         read: None,
+        brief: None,
     };
     change(&mut hello);
     Message::Hello(hello)

@@ -9,6 +9,7 @@ use crate::cursor::{Cursor, IngestSeq, LogId};
 use crate::digest::Tally;
 use crate::entry::{Entry, EntryId};
 
+use super::message::Standing;
 use super::reconcile::ItemSet;
 
 /// A log at one moment: everything in it is of the same read transaction.
@@ -25,6 +26,15 @@ impl Summary {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.origins.iter().map(|origin| origin.tally).sum()
+    }
+
+    /// In sum.
+    #[must_use]
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            head: self.head,
+            tally: self.tally(),
+        }
     }
 
     /// What there is of one origin; nothing when it is not listed.
@@ -237,15 +247,16 @@ pub trait Log {
         bytes_max: usize,
     ) -> Result<Piece, Self::Error>;
 
-    /// Entries of this device alone behind `after` and up to the head, oldest first, for peers
-    /// that are waiting for news, cut as in [`Log::read`]. `at_end` is true only if the stretch
-    /// (`after`, `last`] holds no entry of any other device.
+    /// Entries of this device and of the `others` named, behind `after` and up to the head, oldest
+    /// first, for a peer that is waiting for news, cut as in [`Log::read`]. `at_end` is true only if
+    /// the stretch (`after`, `last`] holds no entry of any other device.
     ///
     /// # Errors
     /// What the store says.
     fn news(
         &mut self,
         after: IngestSeq,
+        others: &[String],
         entries_max: usize,
         bytes_max: usize,
     ) -> Result<Piece, Self::Error>;
@@ -352,6 +363,8 @@ pub enum Request {
     News {
         /// Behind this.
         after: IngestSeq,
+        /// Of these devices besides this one.
+        others: Vec<String>,
     },
     /// [`Log::read_ids`]
     ReadIds {
@@ -460,7 +473,9 @@ fn try_answer<L: Log>(log: &mut L, request: Request) -> Result<Answer, L::Error>
         Request::Read { after, until, have } => {
             Answer::Piece(log.read(after, until, &have, ENTRIES, BYTES)?)
         }
-        Request::News { after } => Answer::Piece(log.news(after, NEWS_ENTRIES_MAX, BYTES)?),
+        Request::News { after, others } => {
+            Answer::Piece(log.news(after, &others, NEWS_ENTRIES_MAX, BYTES)?)
+        }
         Request::ReadIds { ids } => {
             let (entries, looked_up) = log.read_ids(&ids, BYTES)?;
             Answer::Found { entries, looked_up }

@@ -17,6 +17,7 @@ pub const PROTOCOL: u32 = 2;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(context_bound = "AsMut<crate::wire::Before>")]
 pub enum Message {
     /// Who is there; first from each side, the asker's first.
     #[n(0)]
@@ -51,9 +52,9 @@ pub enum Message {
     /// Just typed here. Answered with [`Message::Heard`].
     #[n(10)]
     News(#[n(0)] News),
-    /// The news is stored.
+    /// The news is stored. `None`: from a peer that says no more than that.
     #[n(11)]
-    Heard,
+    Heard(#[n(0)] Option<Heard>),
     /// Still at work; nothing else to say.
     #[n(12)]
     Wait,
@@ -82,7 +83,7 @@ impl Message {
             Message::Reconcile(_) => "Reconcile",
             Message::Fetch(_) => "Fetch",
             Message::News(_) => "News",
-            Message::Heard => "Heard",
+            Message::Heard(_) => "Heard",
             Message::Wait => "Wait",
             Message::Close(_) => "Close",
             Message::Standing(_) => "Standing",
@@ -133,6 +134,9 @@ pub struct Hello {
     /// nothing is offered that is there; Accept says it for good.
     #[n(12)]
     pub read: Option<Cursor>,
+    /// It reads news whose entries leave out what they have in common with the one before.
+    #[n(13)]
+    pub brief: Option<bool>,
 }
 
 impl Hello {
@@ -252,15 +256,39 @@ pub struct Fetch {
     pub ids: Vec<EntryId>,
 }
 
-/// Entries just typed on the sender.
+/// Entries just typed on the sender, or on a device whose entries the reader gets from it. None: a
+/// hint that the two differ.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(context_bound = "AsMut<crate::wire::Before>")]
 pub struct News {
-    /// The entries.
-    #[cbor(n(0), with = "crate::wire::entries")]
+    /// The entries. On the wire a text that is that of the entry before is left out.
+    #[cbor(n(0), with = "crate::wire::news")]
     pub entries: Readable,
     /// They are all of this stretch of the sender's log.
     #[n(1)]
     pub stretch: Option<Stretch>,
+    /// What is there, in sum, these entries included.
+    #[n(2)]
+    pub standing: Option<Standing>,
+}
+
+impl News {
+    /// Whether it only says what there is.
+    pub(super) fn is_hint(&self) -> bool {
+        self.entries.entries.is_empty() && self.entries.unreadable == 0 && self.stretch.is_none()
+    }
+}
+
+/// What became of news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Heard {
+    /// So many of its entries were new.
+    #[n(0)]
+    pub inserted: u64,
+    /// There is the same now as the news told to be at its sender; our head then. `None`: there is
+    /// not, or the news did not tell.
+    #[n(1)]
+    pub same: Option<IngestSeq>,
 }
 
 /// The end of a session.

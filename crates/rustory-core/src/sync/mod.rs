@@ -13,7 +13,7 @@ pub use log::{
     LogIdentity, Origin, Piece, Request, Stored, Summary, answer,
 };
 pub use message::{
-    Ack, Batch, Close, Fetch, Hello, Message, News, PROTOCOL, Readable, Reason, Reconcile,
+    Ack, Batch, Close, Fetch, Heard, Hello, Message, News, PROTOCOL, Readable, Reason, Reconcile,
     Standing, Stretch, Wanted,
 };
 pub use plan::{Ended, Lease, Plan};

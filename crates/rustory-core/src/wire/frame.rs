@@ -10,6 +10,8 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::sync::Message;
 
+use super::Before;
+
 /// The first bytes of each direction. What a login shell prints before them is skipped.
 pub const PREAMBLE: &[u8] = b"rustory sync 2\n";
 
@@ -63,6 +65,7 @@ impl FrameError {
 pub struct FrameWriter {
     number: u64,
     payload: Vec<u8>,
+    before: Before,
     compressor: Option<zstd::bulk::Compressor<'static>>,
 }
 
@@ -81,7 +84,7 @@ impl FrameWriter {
     /// [`FrameError::TooLarge`] when it exceeds [`MESSAGE_BYTES_MAX`]; nothing is appended then.
     pub fn write(&mut self, message: &Message, out: &mut Vec<u8>) -> Result<(), FrameError> {
         self.payload.clear();
-        encode(message, &mut self.payload);
+        encode_after(message, &mut self.before, &mut self.payload);
         if self.payload.len() > MESSAGE_BYTES_MAX {
             return Err(FrameError::TooLarge);
         }
@@ -100,6 +103,11 @@ impl FrameWriter {
         out.extend_from_slice(payload);
         self.number += 1;
         Ok(())
+    }
+
+    /// The reader understands news whose entries leave out what the one before says as well.
+    pub fn be_brief(&mut self) {
+        self.before.brief = true;
     }
 
     /// Gives back the room that large messages needed; the next one takes it anew.
@@ -129,6 +137,7 @@ pub struct FrameReader {
     at: usize,
     number: u64,
     begun: bool,
+    before: Before,
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
 }
 
@@ -187,8 +196,11 @@ impl FrameReader {
         self.number += 1;
         self.at += HEADER + length;
         let message = match flags {
-            0 => decode(payload)?,
-            FLAG_ZSTD => decode(&decompress(&mut self.decompressor, payload)?)?,
+            0 => decode_after(payload, &mut self.before)?,
+            FLAG_ZSTD => {
+                let payload = decompress(&mut self.decompressor, payload)?;
+                decode_after(&payload, &mut self.before)?
+            }
             _ => return Err(FrameError::Unreadable(format!("unknown flags {flags}"))),
         };
         Ok(Some(message))
@@ -257,19 +269,27 @@ fn decompress(
         .map_err(|_| FrameError::TooLarge)
 }
 
-/// Appends a message as it is in the payload of a frame, before compression.
+/// Appends a message as it is in the payload of a first frame, before compression.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
-    minicbor::encode(message, out).expect("writing to memory never fails");
+    encode_after(message, &mut Before::default(), out);
 }
 
-/// Reads one message from the payload of a frame.
+fn encode_after(message: &Message, before: &mut Before, out: &mut Vec<u8>) {
+    minicbor::encode_with(message, out, before).expect("writing to memory never fails");
+}
+
+/// Reads one message from the payload of a first frame.
 ///
 /// # Errors
 /// [`FrameError::Unreadable`].
 pub fn decode(payload: &[u8]) -> Result<Message, FrameError> {
+    decode_after(payload, &mut Before::default())
+}
+
+fn decode_after(payload: &[u8], before: &mut Before) -> Result<Message, FrameError> {
     let mut decoder = minicbor::Decoder::new(payload);
     let message = decoder
-        .decode()
+        .decode_with(before)
         .map_err(|err| FrameError::Unreadable(err.to_string()))?;
     if decoder.position() != payload.len() {
         return Err(FrameError::Unreadable("bytes behind its end".to_owned()));
@@ -284,8 +304,10 @@ mod tests {
     use super::*;
     use crate::cursor::{IngestSeq, LogId};
     use crate::digest::Tally;
-    use crate::entry::{Entry, EntryId};
-    use crate::sync::{Ack, Batch, Close, Hello, Message, Origin, Reason, Stretch, Summary};
+    use crate::entry::{Entry, EntryId, Extra};
+    use crate::sync::{
+        Ack, Batch, Close, Heard, Hello, Message, News, Origin, Reason, Standing, Stretch, Summary,
+    };
     use crate::time::Timestamp;
 
     fn close(text: &str) -> Message {
@@ -296,7 +318,15 @@ mod tests {
     }
 
     fn written(messages: &[Message]) -> Vec<u8> {
+        written_to(true, messages)
+    }
+
+    /// To a reader that understands brief news, or does not.
+    fn written_to(brief: bool, messages: &[Message]) -> Vec<u8> {
         let (mut writer, mut bytes) = (FrameWriter::default(), Vec::new());
+        if brief {
+            writer.be_brief();
+        }
         for message in messages {
             writer.write(message, &mut bytes).unwrap();
         }
@@ -372,7 +402,7 @@ mod tests {
             place: 7,
             head,
             tally,
-            stays: false,
+            stays: true,
             origins: Some(Summary {
                 head,
                 origins: vec![Origin {
@@ -383,9 +413,10 @@ mod tests {
             }),
             admission: None,
             read: None,
+            brief: None,
         };
         let batch = Batch {
-            entries: vec![entry].into(),
+            entries: vec![entry.clone()].into(),
             stretch: Some(Stretch {
                 after: IngestSeq::ZERO,
                 last: head,
@@ -393,7 +424,38 @@ mod tests {
             end: true,
             mends: None,
         };
-        vec![Message::Hello(hello), Message::Wait, Message::Batch(batch)]
+        let standing = |head, entries: &[Entry]| Standing {
+            head: IngestSeq::new(head).unwrap(),
+            tally: Tally::of(entries.iter().map(Entry::content_hash)),
+        };
+        let typed = |n: u8, cmd: &str| Entry {
+            id: EntryId::from_bytes([n; 16]),
+            cmd: cmd.into(),
+            device_seq: Some(n.into()),
+            extra: Extra::new(),
+            ..entry.clone()
+        };
+        let typed = [typed(2, "ls"), typed(3, "pwd")];
+        let all = [entry.clone(), typed[0].clone(), typed[1].clone()];
+        let news = News {
+            entries: typed.to_vec().into(),
+            stretch: Some(Stretch {
+                after: head,
+                last: IngestSeq::new(302).unwrap(),
+            }),
+            standing: Some(standing(302, &all)),
+        };
+        let heard = Heard {
+            inserted: 1,
+            same: IngestSeq::new(47),
+        };
+        vec![
+            Message::Hello(hello),
+            Message::Wait,
+            Message::Batch(batch),
+            Message::News(news),
+            Message::Heard(Some(heard)),
+        ]
     }
 
     /// Bytes as the document shows them: a name, and 32 bytes a line.
@@ -408,7 +470,7 @@ mod tests {
     #[test]
     fn the_document_shows_the_bytes_that_are_written() {
         let messages = example_messages();
-        let ends: Vec<usize> = (0..=3).map(|n| written(&messages[..n]).len()).collect();
+        let ends: Vec<usize> = (0..=5).map(|n| written(&messages[..n]).len()).collect();
         let all = written(&messages);
         let hash = example_entry().content_hash().to_be_bytes();
         let expected = [
@@ -416,7 +478,9 @@ mod tests {
             shown("preamble", PREAMBLE),
             shown("Hello", &all[PREAMBLE.len()..ends[1]]),
             shown("Wait", &all[ends[1]..ends[2]]),
-            shown("Batch", &all[ends[2]..]),
+            shown("Batch", &all[ends[2]..ends[3]]),
+            shown("News", &all[ends[3]..ends[4]]),
+            shown("Heard", &all[ends[4]..]),
         ]
         .concat();
         let document = include_str!("../../../../docs/protocol.md");
@@ -425,6 +489,39 @@ mod tests {
             "docs/protocol.md, \"An example\", is to show:\n{expected}"
         );
         assert_eq!(read(&all, 7), Ok(messages));
+    }
+
+    #[test]
+    fn a_text_that_is_left_out_and_was_never_said_makes_an_entry_unreadable() {
+        let second = Message::News(News {
+            entries: vec![example_entry()].into(),
+            stretch: None,
+            standing: None,
+        });
+        let two = written(&[second.clone(), second.clone()]);
+        let one = written(std::slice::from_ref(&second));
+        assert!(two.len() < 2 * one.len() - PREAMBLE.len());
+        let mut before = Before::default();
+        let mut payload = Vec::new();
+        encode_after(&second, &mut before, &mut payload);
+        before.brief = true;
+        payload.clear();
+        encode_after(&second, &mut before, &mut payload);
+        let Ok(Message::News(news)) = decode(&payload) else {
+            panic!("it is a message all the same");
+        };
+        assert_eq!(
+            (news.entries.entries.len(), news.entries.unreadable),
+            (0, 1)
+        );
+    }
+
+    #[test]
+    fn what_an_older_reader_says_of_news_is_understood() {
+        assert_eq!(decode(&[0x82, 11, 0x80]), Ok(Message::Heard(None)));
+        let mut payload = Vec::new();
+        encode(&Message::Heard(None), &mut payload);
+        assert_eq!(payload, [0x82, 11, 0x80]);
     }
 
     #[test]
@@ -481,7 +578,37 @@ mod tests {
         assert_eq!(decode(&ack), Ok(Message::Ack(expected)));
     }
 
+    fn some_news() -> impl Strategy<Value = Vec<Message>> {
+        let word = || prop::sample::select(vec!["", "a", "b", "한"]);
+        let texts = prop::array::uniform7(word());
+        let entry = (any::<[u8; 16]>(), texts, word()).prop_map(|(id, texts, cmd)| Entry {
+            id: EntryId::from_bytes(id),
+            device_id: format!("d{}", texts[0]),
+            user_id: texts[1].into(),
+            cwd: texts[2].into(),
+            shell: texts[3].into(),
+            hostname: texts[4].into(),
+            version: texts[5].into(),
+            session: texts[6].into(),
+            cmd: format!("{cmd}!").into(),
+            ..example_entry()
+        });
+        let news = prop::collection::vec(entry, 0..4).prop_map(|entries| {
+            Message::News(News {
+                entries: entries.into(),
+                stretch: None,
+                standing: None,
+            })
+        });
+        prop::collection::vec(news, 0..6)
+    }
+
     proptest! {
+        #[test]
+        fn news_says_the_same_however_brief_it_is(news in some_news(), brief: bool) {
+            prop_assert_eq!(read(&written_to(brief, &news), 50), Ok(news));
+        }
+
         /// Whatever happens to one byte or one frame, what is read is a beginning of what was sent:
         /// nothing changed, nothing out of order, and nobody is accused.
         #[test]

@@ -10,5 +10,5 @@ mod types;
 
 pub use frame::{FrameError, FrameReader, FrameWriter, PREAMBLE, decode, encode};
 
-pub(crate) use entry::entries;
+pub(crate) use entry::{Before, entries, news};
 pub(crate) use types::{haves, ids, names};

@@ -66,6 +66,16 @@ const PROBLEM_RETRY: Duration = Duration::from_secs(2);
 /// Somebody with another swarm key who is not heard of for so long is not told of any more.
 const STRANGER_FOR: Duration = Duration::from_secs(180);
 
+/// Once nothing came to the log for so long, this device settles with those that it asks that both
+/// hold the same. Whoever types goes on for a while; each settling is a round with everybody.
+const SETTLE_AFTER: Duration = Duration::from_secs(5);
+
+/// And so much later with those that ask it, if they did not.
+const SETTLE_THEN: Duration = Duration::from_secs(2);
+
+/// It does not settle more often than this: rounds find the rest.
+const SETTLE_EVERY: Duration = Duration::from_secs(20);
+
 /// Addresses kept of one peer.
 const ADDRS_PER_PEER_MAX: usize = 16;
 
@@ -198,6 +208,10 @@ struct Daemon<'a> {
     changed: Arc<AtomicBool>,
     /// When to look at the spool unasked.
     look: Instant,
+    /// When to settle, and with whom: those that we ask, or those that ask us.
+    settle: Option<(Instant, Role)>,
+    /// Not before.
+    settle_again: Instant,
     problem: Option<String>,
     plan: Plan<PeerId>,
     peers: Peers,
@@ -270,6 +284,8 @@ impl<'a> Daemon<'a> {
             host,
             changed,
             look: began + LOOK_EVERY,
+            settle: None,
+            settle_again: began,
             problem: None,
             tasks: JoinSet::new(),
             tell,
@@ -305,6 +321,7 @@ impl<'a> Daemon<'a> {
                 .map(|due| self.began + Duration::from_millis(due));
             let due = due.filter(|_| self.restart.is_none());
             let write = (self.state != self.written).then_some(self.next_write);
+            let settle = self.settle.map(|(at, _)| at);
             let forget = self.stranger.map(|seen| seen + STRANGER_FOR);
             tokio::select! {
                 ending = told.as_mut() => break ending,
@@ -326,6 +343,7 @@ impl<'a> Daemon<'a> {
                 () = sleep_until(self.restart) => self.restart_node(),
                 () = sleep_until(due) => self.meet_due(),
                 () = sleep_until(Some(self.look)) => self.look(),
+                () = sleep_until(settle) => self.settle(),
                 () = sleep_until(write) => self.write_state().await,
                 () = sleep_until(forget) => {
                     self.stranger = None;
@@ -578,6 +596,8 @@ impl<'a> Daemon<'a> {
                     self.note(Note::Round(Box::new(round)));
                 }
             }
+            // As good as a round.
+            Event::Agreed(_) => self.plan.ended(&peer, Ended::Well, now_ms, random()),
             Event::SameDeviceId if !known.same_id_told => {
                 known.same_id_told = true;
                 let id = &self.host.local.device_id;
@@ -645,13 +665,33 @@ impl<'a> Daemon<'a> {
 
     async fn log_news(&mut self, news: News) {
         match news {
-            News::Grew => {
-                for active in self.peers.sessions() {
-                    let _ = active.control.send(Control::LogGrew);
-                }
-            }
+            News::Grew => self.log_changed(Control::LogGrew),
+            News::Came => self.log_changed(Control::Came),
             News::Identity(identity) => self.renew(identity).await,
             News::Problem(problem) => self.problem(problem),
+        }
+    }
+
+    fn log_changed(&mut self, how: Control) {
+        for active in self.peers.sessions() {
+            let _ = active.control.send(how);
+        }
+        let at = (Instant::now() + SETTLE_AFTER).max(self.settle_again);
+        self.settle = Some((at, Role::Asker));
+    }
+
+    /// Has sessions find out whether both still hold the same, where that is not known.
+    fn settle(&mut self) {
+        let Some((_, role)) = self.settle.take() else {
+            return;
+        };
+        for active in self.peers.sessions().filter(|active| active.role == role) {
+            let _ = active.control.send(Control::Settle);
+        }
+        if role == Role::Asker {
+            let now = Instant::now();
+            self.settle_again = now + SETTLE_EVERY;
+            self.settle = Some((now + SETTLE_THEN, Role::Answerer));
         }
     }
 

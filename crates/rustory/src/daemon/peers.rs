@@ -46,7 +46,7 @@ pub(super) struct Peer {
 
 /// A session that runs.
 pub(super) struct Active {
-    role: Role,
+    pub(super) role: Role,
     pub(super) control: UnboundedSender<Control>,
     /// Once the stream is there.
     pub(super) way: Option<Way>,

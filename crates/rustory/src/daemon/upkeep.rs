@@ -1,13 +1,13 @@
 //! What the daemon's log thread does besides answering sessions: it takes in what was typed, writes
-//! down what became of peers, and tells when this device's own log has grown.
+//! down what became of peers, and tells when the log has grown.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
-use rustory_core::Timestamp;
 use rustory_core::sync::LogIdentity;
+use rustory_core::{IngestSeq, Timestamp};
 use rustory_store::{Failure, PeerSeen, Store, StoreError};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -35,6 +35,8 @@ pub(super) enum Note {
 pub(super) enum News {
     /// This device has typed more.
     Grew,
+    /// Something came from other devices.
+    Came,
     /// The log has another identity now.
     Identity(LogIdentity),
     /// What is wrong with the log, or that nothing is any more.
@@ -54,6 +56,7 @@ pub(super) struct Upkeep {
     waiting: VecDeque<Note>,
     news: UnboundedSender<News>,
     own_seq: Option<u64>,
+    head: Option<IngestSeq>,
     identity: LogIdentity,
     problem: Option<String>,
     /// Somebody else told of a problem.
@@ -75,6 +78,7 @@ impl Upkeep {
             waiting: VecDeque::new(),
             news,
             own_seq: None,
+            head: None,
             identity: identity(store),
             problem: None,
             doubted: false,
@@ -108,9 +112,12 @@ impl Upkeep {
                 return Err(err);
             }
         }
-        let own_seq = store.own_seq()?;
-        if self.own_seq.replace(own_seq) != Some(own_seq) {
-            let _ = self.news.send(News::Grew);
+        let (own_seq, head) = (store.own_seq()?, store.head()?);
+        let grew = self.own_seq.replace(own_seq) != Some(own_seq);
+        let came = self.head.replace(head) != Some(head);
+        if grew || came {
+            let news = if grew { News::Grew } else { News::Came };
+            let _ = self.news.send(news);
         }
         Ok(())
     }

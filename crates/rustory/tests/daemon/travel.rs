@@ -89,6 +89,52 @@ fn three_devices_hand_on_what_two_that_never_meet_typed() {
     travels(&c, "from a to c", || shell.types("from a to c"));
 }
 
+/// No round takes part in what is looked at.
+const NO_ROUNDS: &str = "sync_interval = \"12h\"";
+
+#[test]
+fn both_say_that_they_are_identical_again_as_soon_as_what_was_typed_is_there() {
+    let (a, b, _of_a, _of_b) = met(&[NO_ROUNDS]);
+    let mut shells = [a.shell("one"), b.shell("two")];
+    for n in 0..4 {
+        let cmd = format!("typed {n}");
+        shells[n % 2].types(&cmd);
+        eventually("both have it and know that", || {
+            a.has(&cmd) && b.has(&cmd) && a.identical("beta") && b.identical("alpha")
+        });
+    }
+}
+
+#[test]
+fn a_device_in_the_middle_passes_on_what_two_type_that_do_not_reach_each_other() {
+    let (a, b) = (
+        Device::with("alpha", &[NO_ROUNDS]),
+        Device::with("beta", &[NO_ROUNDS]),
+    );
+    let middle = Device::with("middle", &[NO_ROUNDS]);
+    middle.knows(&a);
+    middle.knows(&b);
+    let _daemons = [a.start(), b.start(), middle.start()];
+    eventually("the one in the middle has met both", || {
+        middle.identical("alpha") && middle.identical("beta") && b.identical("middle")
+    });
+    let (mut on_a, mut on_b) = (a.shell("a"), b.shell("b"));
+    for n in 0..3 {
+        let (one, other) = (format!("on alpha {n}"), format!("on beta {n}"));
+        on_a.types(&one);
+        on_b.types(&other);
+        let took = eventually("each has what the other typed", || {
+            b.has(&one) && a.has(&other)
+        });
+        println!("{n}: {took:?}");
+    }
+    assert_eq!(a.peer("beta"), serde_json::Value::Null, "they never met");
+    eventually("all say that they are identical", || {
+        let of_middle = middle.identical("alpha") && middle.identical("beta");
+        of_middle && a.identical("middle") && b.identical("middle")
+    });
+}
+
 #[test]
 fn rr_sync_works_beside_daemons() {
     let (a, b, _of_a, _of_b) = met(&["sync_interval = 1"]);

@@ -200,6 +200,7 @@ impl Session {
         self.remember(effects);
         effects.push(Effect::Event(Event::Round(self.report.clone())));
         if self.stays() {
+            self.lived = true;
             self.stage = Stage::Live;
             self.grew = true;
             return self.tell_news(effects);
@@ -219,6 +220,7 @@ impl Session {
         self.report.compared = Some(compared);
         self.report.behind = overlap::behind(&self.ours, &self.theirs);
         self.report.ahead = overlap::behind(&self.theirs, &self.ours);
+        self.agreed = compared.identical().then_some(compared.ours);
         // A copy of this log is about to be another one.
         let copy = peer.log_id == self.local.log_id;
         if !copy && (compared.identical() || self.round.futile) {

@@ -23,9 +23,8 @@ impl Session {
             (_, Message::Batch(batch)) => self.batch(batch, effects),
             (_, Message::Ack(ack)) => self.acknowledged(ack, effects),
             (_, Message::News(news)) => self.news(news, effects),
-            (_, Message::Heard) => {
-                self.news_out = false;
-                self.tell_news(effects);
+            (_, Message::Heard(heard)) => {
+                self.heard(heard, effects);
                 Ok(())
             }
             (Role::Asker, Message::Origins(theirs)) if self.waits_at(Stage::Comparing) => {
@@ -274,12 +273,15 @@ impl Session {
                 }
                 self.stored(stored, effects);
             }
-            (Want::StoreNews, Answer::Stored(stored)) => {
-                self.report.inserted += stored.inserted;
-                effects.push(Effect::Send(Message::Heard));
-                effects.push(Effect::Event(Event::Moved));
+            (Want::StoreNews(told), Answer::Stored(stored)) => {
+                self.stored_news(told, stored, effects)
             }
-            (Want::News, Answer::Piece(piece)) => self.send_news(piece, effects),
+            (Want::Hear { told, inserted }, Answer::Summary(ours)) => {
+                self.hear(told, inserted, &ours, effects)
+            }
+            (Want::News, Answer::Piece(piece)) => self.announcing = Some(piece),
+            (Want::NewsStanding, Answer::Summary(ours)) => self.send_news(&ours, effects),
+            (Want::Settle, Answer::Summary(ours)) => self.settled(&ours, effects),
             (Want::Items, Answer::Items(items)) => return self.rows(items, effects),
             (Want::Identity, Answer::Identity(_)) => {
                 self.end(Err(SessionError::WasCopy), effects);
@@ -308,21 +310,14 @@ impl Session {
         }
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        Standing {
-            head: self.ours.head,
-            tally: self.ours.tally(),
-        }
-    }
-
     /// The asker wants to know whether the two are the same, and how they differ if not.
     pub(super) fn tell(&mut self, effects: &mut Effects) {
         self.stage = Stage::Comparing;
-        effects.push(Effect::Send(Message::Standing(self.standing())));
+        effects.push(Effect::Send(Message::Standing(self.ours.standing())));
     }
 
     pub(super) fn tell_back(&mut self, effects: &mut Effects) {
-        let ours = self.standing();
+        let ours = self.ours.standing();
         match self.told.take() {
             Some(theirs) if theirs.tally == ours.tally => {
                 self.theirs = Summary {
@@ -352,6 +347,7 @@ impl Session {
             origins: None,
             admission: None,
             read: None,
+            brief: Some(true),
         };
         self.greeted = true;
         self.news_after = self.ours.head;
@@ -376,6 +372,7 @@ impl Session {
 
     /// As far as the answerer is concerned the round is over.
     pub(super) fn found_same(&mut self, effects: &mut Effects) {
+        self.lived |= self.stays();
         self.remember(effects);
         let is_copy = |peer: &Hello| peer.log_id == self.local.log_id;
         if !self.peer.as_ref().is_some_and(is_copy) {

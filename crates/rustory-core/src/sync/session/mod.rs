@@ -7,18 +7,18 @@
 //! entry by entry. Where both stay connected, each then sends what is newly typed on it at once.
 //! `docs/protocol.md` has the picture.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::cursor::{Cursor, IngestSeq};
 use crate::digest::Tally;
-use crate::entry::EntryId;
+use crate::entry::{Entry, EntryId};
 use crate::limits::ORIGINS_MAX;
 
 use super::flow::{Inflow, Outflow};
 use super::log::{Answer, Claim, Compared, Have, Items, Known, Piece, Request, Stored, Summary};
 use super::message::{
-    Ack, Batch, Close, Fetch, Hello, Message, News, PROTOCOL, Reason, Reconcile, Standing, Stretch,
-    Wanted,
+    Ack, Batch, Close, Fetch, Heard, Hello, Message, News, PROTOCOL, Reason, Reconcile, Standing,
+    Stretch, Wanted,
 };
 use super::overlap::{self, Reader};
 use super::reconcile::{Difference, Reconciler, Step};
@@ -28,6 +28,7 @@ mod asker;
 mod comparing;
 mod dispatch;
 mod ending;
+mod news;
 mod transfer;
 mod types;
 
@@ -73,6 +74,10 @@ const STEPS_MAX: u32 = 20_000;
 /// Most differences that one comparison collects, 32 bytes each; more are left to the next one.
 const DIFFERENCES_MAX: usize = 1_000_000;
 
+/// Most other devices whose entries are passed on to one peer as news. A person has about 10; what
+/// is beyond that is left to rounds.
+const RELIES_MAX: usize = 100;
+
 /// What an outstanding request is for.
 #[derive(Debug)]
 enum Want {
@@ -86,10 +91,19 @@ enum Want {
     Read,
     /// A batch to be stored, in the place of damaged rows or not.
     Store { mends: bool },
-    /// News to be stored.
-    StoreNews,
-    /// News to be sent.
+    /// News to be stored, and what it told of the peer's log.
+    StoreNews(Option<Standing>),
+    /// What there is once news is stored, of which so many entries were new. `None`: it was a hint.
+    Hear {
+        told: Standing,
+        inserted: Option<u64>,
+    },
+    /// News to be sent,
     News,
+    /// and what there is besides.
+    NewsStanding,
+    /// Whether there is still what both agreed on.
+    Settle,
     /// The rows to compare.
     Items,
     /// Nothing comes of it.
@@ -151,6 +165,16 @@ struct Round {
     futile: bool,
 }
 
+/// News that is not heard yet.
+#[derive(Debug, Default)]
+struct Announced {
+    /// What it told of our log.
+    told: Option<Standing>,
+    entries: u64,
+    /// Those of its entries that are not ours come from these.
+    others: Vec<String>,
+}
+
 type Effects = Vec<Effect>;
 
 /// One end of a session.
@@ -192,6 +216,16 @@ pub struct Session {
     news_after: IngestSeq,
     news_out: bool,
     grew: bool,
+    /// What was read for news that is about to be sent.
+    announcing: Option<Piece>,
+    /// The news under way.
+    announced: Announced,
+    /// Other devices whose entries the peer gets from us.
+    relies: BTreeSet<String>,
+    /// Both had this when they were last found to be the same.
+    agreed: Option<Tally>,
+    /// A round is over and the two stayed connected.
+    lived: bool,
     report: Report,
     last_heard: u64,
     /// When the peer last said more than that it is at work, or we did.
@@ -234,6 +268,11 @@ impl Session {
             news_after: IngestSeq::ZERO,
             news_out: false,
             grew: false,
+            announcing: None,
+            announced: Announced::default(),
+            relies: BTreeSet::new(),
+            agreed: None,
+            lived: false,
             report: Report::default(),
             last_heard: 0,
             last_sense: 0,
@@ -367,6 +406,15 @@ impl Session {
             Input::LogGrew => {
                 self.grew = true;
                 self.tell_news(effects);
+                Ok(())
+            }
+            Input::Came => {
+                self.grew |= !self.relies.is_empty();
+                self.tell_news(effects);
+                Ok(())
+            }
+            Input::Settle => {
+                self.settle(effects);
                 Ok(())
             }
             Input::Round => {

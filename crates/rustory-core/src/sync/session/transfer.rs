@@ -1,4 +1,4 @@
-//! Entries on their way in both directions, and news.
+//! Entries on their way in both directions.
 
 use super::*;
 
@@ -47,6 +47,7 @@ impl Session {
 
     pub(super) fn send_batch(&mut self, batch: Batch, effects: &mut Effects) {
         self.report.sent += batch.entries.entries.len() as u64;
+        self.note_lacking(&batch);
         effects.push(Effect::Send(Message::Batch(batch)));
         effects.push(Effect::Event(Event::Moved));
         self.read_on(effects);
@@ -102,6 +103,7 @@ impl Session {
         };
         let mends = trusted && !self.damaged.is_empty() && by_id;
         let entries = incoming.entries;
+        self.note_elsewhere(&entries);
         let request = match mends {
             true => Request::Repair {
                 entries,
@@ -133,61 +135,5 @@ impl Session {
         if done {
             self.received_all(effects);
         }
-    }
-
-    pub(super) fn tell_news(&mut self, effects: &mut Effects) {
-        let idle = match self.role {
-            Role::Asker => self.stage == Stage::Live,
-            Role::Answerer => self.greeted && self.is_idle(),
-        };
-        if self.grew && self.stays() && idle && !self.news_out {
-            self.grew = false;
-            self.news_out = true;
-            let after = self.news_after;
-            self.ask(Request::News { after }, Want::News, effects);
-        }
-    }
-
-    pub(super) fn send_news(&mut self, piece: Piece, effects: &mut Effects) {
-        let after = self.news_after;
-        self.news_after = piece.last.max(after);
-        let entries = self.sendable(piece.entries);
-        if entries.is_empty() {
-            self.news_out = false;
-            return self.tell_news(effects);
-        }
-        self.report.sent += entries.len() as u64;
-        let stretch = piece.at_end.then_some(Stretch {
-            after,
-            last: piece.last,
-        });
-        let entries = entries.into();
-        effects.push(Effect::Send(Message::News(News { entries, stretch })));
-        // There may be more than fits one message.
-        self.grew = true;
-    }
-
-    pub(super) fn news(&mut self, news: News, effects: &mut Effects) -> Result<(), SessionError> {
-        let storing = |want: &Want| matches!(want, Want::StoreNews);
-        let (false, Some(peer)) = (self.wants.iter().any(storing), &self.peer) else {
-            return Err(unexpected(&Message::News(news)));
-        };
-        let claim = news
-            .stretch
-            .filter(|stretch| stretch.last > stretch.after)
-            .map(|stretch| Claim {
-                log_id: peer.log_id,
-                after: stretch.after,
-                last: stretch.last,
-            });
-        self.report.received += news.entries.entries.len() as u64;
-        self.report.unreadable += news.entries.unreadable;
-        let request = Request::Store {
-            peer: peer.device_id.clone(),
-            entries: news.entries.entries,
-            claim,
-        };
-        self.ask(request, Want::StoreNews, effects);
-        Ok(())
     }
 }

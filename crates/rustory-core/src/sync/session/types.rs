@@ -49,8 +49,12 @@ pub enum Input {
     Answer(Answer),
     /// What [`Effect::Acquire`] asked for is granted.
     Leased,
-    /// This device's log has new entries.
+    /// This device's log has new entries of its own.
     LogGrew,
+    /// This device's log has new entries of other devices.
+    Came,
+    /// Nothing came to this device's log for a while: the two may settle that they are the same.
+    Settle,
     /// Do another round now; for an asker that stays connected.
     Round,
     /// End politely.
@@ -114,6 +118,8 @@ pub enum Event {
     Round(Report),
     /// For an answerer: the peer compared, and found the two to be the same.
     FoundSame(Report),
+    /// While live: the two are the same again.
+    Agreed(Compared),
 }
 
 /// Why a pull starts where it does.
