@@ -3,6 +3,11 @@
 # name and value, each ended by NUL. The shell is killed afterwards, so there is no next prompt, no
 # exit trap, and no history to save; nothing here has to be put back.
 
+# Whether zsh has put the line that reads this into the user's history all the same: an rc file may
+# turn hist_ignore_space off again.
+__rrd_kept=''
+[[ -n ${HISTFILE-} && $options[histignorespace] == off ]] &&
+    [[ $options[sharehistory] == on || $options[incappendhistory] == on ]] && __rrd_kept=$HISTFILE
 \builtin unset HISTFILE
 
 __rrd_say() {
@@ -40,6 +45,7 @@ __rrd_all() {
     __rrd_say spool "${__rr_spool-}"
     __rrd_say precmd "${(F)precmd_functions-}"
     __rrd_say preexec "${(F)preexec_functions-}"
+    __rrd_say kept "$__rrd_kept"
     __rrd_say histsize "${HISTSIZE-}"
     __rrd_say no_bind "${RUSTORY_NO_BIND-}"
     __rrd_say ctrl_r "$(\builtin bindkey '^R')"

@@ -151,15 +151,21 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// Settings that have a shell write its history as soon as it can, hidden lines included.
+const PRIVATE_BASH: &str =
+    "HISTFILE=~/.history HISTCONTROL=ignoreboth:erasedups\nshopt -s histappend";
 const EAGER_BASH: &str = "HISTFILE=~/.history HISTCONTROL= HISTIGNORE=\nshopt -s histappend\nPROMPT_COMMAND='history -a'";
 const EAGER_ZSH: &str = "HISTFILE=~/.history SAVEHIST=1000 HISTSIZE=1000\nsetopt share_history";
 
 #[test]
 fn all_is_well_and_nothing_is_recorded_or_written() {
-    for (shell, eager) in [("bash", EAGER_BASH), ("zsh", EAGER_ZSH)] {
+    for (shell, settings) in [
+        ("bash", EAGER_BASH),
+        ("bash", PRIVATE_BASH),
+        ("zsh", EAGER_ZSH),
+    ] {
         let device = Device::new(shell);
-        device.append(eager);
-        fs::write(device.home.path().join(".history"), "old command\n").unwrap();
+        device.append(settings);
+        fs::write(device.home.path().join(".history"), "").unwrap();
         let (before, entries) = (device.files(), device.home.cmds());
         let (report, code) = device.asks(&[]);
         assert_eq!(code, 0, "{report:?}");
@@ -182,6 +188,7 @@ fn all_is_well_and_nothing_is_recorded_or_written() {
         // In each shell's own clock; what it is on this machine now is nobody's promise.
         assert!(asked["prompt_us"]["median"].is_i64(), "{report:?}");
         assert_eq!(asked["prompt_us"]["samples"], 101);
+        assert!(report.what("shell.records").is_empty(), "{report:?}");
         assert!(report.what("shell.latency").contains("µs to each prompt"));
     }
 }
@@ -213,6 +220,20 @@ fn what_displaces_the_hook_of_bash_is_named_and_mended() {
     );
     device.append("alias rr='rm -r'");
     assert!(device.report(&only).what("shell.name").contains("alias"));
+}
+
+#[test]
+fn a_line_that_a_zsh_keeps_all_the_same_is_told_and_taken_out() {
+    let device = Device::new("zsh");
+    device.append(EAGER_ZSH);
+    device.append("unsetopt hist_ignore_space");
+    let history = device.home.path().join(".history");
+    fs::write(&history, "old command\n").unwrap();
+    let report = device.report(&["--shell", "zsh"]);
+    let found = report.found("shell.kept").unwrap();
+    assert!(fs::read_to_string(&history).unwrap().contains("rr-doctor-"));
+    device.types(found["mend"].as_str().unwrap());
+    assert_eq!(fs::read_to_string(&history).unwrap(), "old command\n");
 }
 
 #[test]

@@ -770,6 +770,13 @@ fn zsh(doctor: &Doctor<'_>, asked: &Asked, group: &mut Group) {
             .why("Something sets it after the hook was loaded. Load the hook behind it, or use add-zsh-hook there.")
             .mend(doctor.load_last(asked));
     }
+    if !asked.get("kept").is_empty() {
+        let history = Path::new(asked.get("kept"));
+        group
+            .note("shell.kept", format!("one line of doctor's is in {} now", doctor.short(history)))
+            .why("Your rc file turns hist_ignore_space off, under which zsh was started, and has each line written at once.")
+            .mend(format!("sed -i '/rr-doctor-.*ask$/d' {}", in_shell(history)));
+    }
     let bound = asked
         .get("ctrl_r")
         .split(' ')
@@ -852,8 +859,8 @@ impl Asked {
     fn writes(&self) -> bool {
         let header = spool::header(&self.recorded).unwrap_or_default();
         let found = spool::drain(&self.recorded, 0, &header, true);
-        let keeps_none = self.shell == Shell::Bash
-            && !self.get("shellopts").split(':').any(|it| it == "history");
+        let mut options = self.get("shellopts").split(':');
+        let keeps_none = self.shell == Shell::Bash && !options.any(|it| it == "history");
         !found.typed.is_empty() || keeps_none || self.get("histsize") == "0"
     }
 
