@@ -17,6 +17,7 @@ pub mod json;
 pub mod limits;
 pub mod pairing;
 pub mod rules;
+pub mod secrets;
 pub mod spool;
 pub mod sync;
 pub mod time;
