@@ -1,12 +1,19 @@
 //! What is recorded: the one home of the capture rules, for every shell.
 //!
+//! Whatever makes entries (the drain, `rr record`, imports) gets the text to store from
+//! [`Rules::recorded`] and from nowhere else, so that no way around the rules or past the masking
+//! of secrets is open.
+//!
 //! Shells apply their own rules first (`HISTCONTROL`, `HISTIGNORE`, `HISTORY_IGNORE`): what a
 //! shell keeps out of its own history never reaches the spool.
+
+use std::borrow::Cow;
 
 use bstr::{BStr, BString, ByteSlice as _};
 use regex_lite::Regex;
 
 use crate::limits::CMD_BYTES_MAX;
+use crate::secrets;
 
 /// The user's rules, resolved from the settings.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +22,8 @@ pub struct Rules {
     pub ignore: Vec<Regex>,
     /// Commands typed in one of these directories or below are not recorded (`ignore_dirs`).
     pub ignore_dirs: Vec<BString>,
+    /// Secrets are stored as they were typed (`record_secrets`).
+    pub record_secrets: bool,
 }
 
 /// Why a command is not recorded.
@@ -38,11 +47,30 @@ pub enum Skip {
 }
 
 impl Rules {
-    /// Decides about one command typed in `cwd`.
+    /// What is stored of one command typed in `cwd`: all of it, but for the secrets.
     ///
     /// # Errors
     /// The reason why it is not recorded.
-    pub fn check(&self, cmd: &BStr, cwd: &BStr) -> Result<(), Skip> {
+    pub fn recorded<'a>(&self, cmd: &'a [u8], cwd: &[u8]) -> Result<Cow<'a, [u8]>, Skip> {
+        self.check(cmd.into(), cwd.into())?;
+        let text = self.masked(cmd);
+        // Masks may be longer than what they stand for.
+        match text.len() > CMD_BYTES_MAX {
+            true => Err(Skip::TooLong),
+            false => Ok(text),
+        }
+    }
+
+    /// The command without its secrets, unless they are recorded, whether or not it is itself.
+    #[must_use]
+    pub fn masked<'a>(&self, cmd: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.record_secrets {
+            true => Cow::Borrowed(cmd),
+            false => secrets::mask(cmd),
+        }
+    }
+
+    fn check(&self, cmd: &BStr, cwd: &BStr) -> Result<(), Skip> {
         if cmd.trim_ascii().is_empty() {
             return Err(Skip::Empty);
         }
@@ -84,6 +112,7 @@ mod tests {
         let rules = Rules {
             ignore: vec![Regex::new("^pass ").unwrap()],
             ignore_dirs: vec!["/secret/".into()],
+            record_secrets: false,
         };
         rules.check(cmd.into(), cwd.into())
     }
@@ -115,10 +144,40 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_masked_unless_the_user_wants_them() {
+        let cmd = b"curl -u me:abc x";
+        let stored = |rules: &Rules| rules.recorded(cmd, b"/").unwrap().into_owned();
+        let mut rules = Rules::default();
+        assert_eq!(stored(&rules), b"curl -u me:[masked] x");
+        rules.record_secrets = true;
+        assert_eq!(stored(&rules), cmd);
+    }
+
+    #[test]
+    fn a_pattern_sees_what_was_typed_and_not_the_mask() {
+        let rules = Rules {
+            ignore: vec![Regex::new("me:abc").unwrap()],
+            ..Rules::default()
+        };
+        assert_eq!(
+            rules.recorded(b"curl -u me:abc x", b"/"),
+            Err(Skip::Pattern)
+        );
+    }
+
+    /// An entry that can't be stored would keep everything behind it in the spool.
+    #[test]
+    fn a_command_that_masking_makes_too_long_is_not_recorded() {
+        let cmd = b"token=a ".repeat(CMD_BYTES_MAX / 8);
+        assert_eq!(Rules::default().recorded(&cmd, b"/"), Err(Skip::TooLong));
+    }
+
+    #[test]
     fn the_root_directory_as_ignored_covers_everything() {
         let rules = Rules {
             ignore: vec![],
             ignore_dirs: vec!["/".into()],
+            record_secrets: false,
         };
         assert_eq!(
             rules.check("ls".into(), "/tmp".into()),

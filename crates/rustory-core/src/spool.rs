@@ -99,6 +99,19 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
     })
 }
 
+/// How many bytes the header at the beginning of a spool file takes; 0 when there is none.
+#[must_use]
+pub fn header_len(bytes: &[u8]) -> usize {
+    match records(bytes).next() {
+        Some(Step::Record {
+            record: Record::Header(_),
+            end,
+            ..
+        }) => end,
+        _ => 0,
+    }
+}
+
 /// Reads `bytes[from..]` of a spool file whose `header` is known.
 ///
 /// `session_over` tells that nothing will be written any more: a command that started and never

@@ -2,10 +2,13 @@
 //!
 //! Entries and the offset that covers them are one transaction, so a crash anywhere neither loses
 //! nor repeats one. A file goes only when its session is gone, all of it is ingested, and that is
-//! on the disk for sure.
+//! on the disk for sure. What the log must not hold (secrets, commands that the rules keep out) is
+//! blanked before that, since a shell may stay open for weeks.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -124,13 +127,12 @@ pub fn peek(
         let Some(chunk) = Chunk::read(&file, consumed, sessions)? else {
             continue;
         };
-        waiting.extend(
-            chunk
-                .drained
-                .typed
-                .into_iter()
-                .filter(|typed| rules.check(typed.cmd.as_ref(), typed.cwd.as_ref()).is_ok()),
-        );
+        for mut typed in chunk.drained.typed {
+            if let Ok(cmd) = rules.recorded(&typed.cmd, &typed.cwd) {
+                typed.cmd = cmd.into_owned().into();
+                waiting.push(typed);
+            }
+        }
     }
     waiting.sort_by_key(|typed| typed.start);
     Ok(waiting)
@@ -178,7 +180,14 @@ fn drain_file(
         if chunk.drained.consumed > 0 {
             // Before the commit: a crash in between keeps them twice rather than never.
             keep_damaged(dir, &chunk)?;
-            consumed = commit(store, file, consumed, &chunk, rules, stamp, report)?;
+            let start = consumed;
+            let committed = commit(store, file, start, &chunk, rules, stamp, report)?;
+            consumed = committed.consumed;
+            // A session that is over loses its file in a moment.
+            if committed.withheld && !chunk.over {
+                // Tried once: a busy log or a file that can't be written is no reason to fail.
+                let _ = blank(store, file, start..consumed);
+            }
         }
         if chunk.reached_end || chunk.drained.consumed == 0 {
             return Ok(chunk.over && consumed >= file.len);
@@ -241,6 +250,14 @@ impl Chunk {
     }
 }
 
+/// What a commit came to.
+struct Committed {
+    /// How far the file is ingested now.
+    consumed: u64,
+    /// The file holds something there that the log does not.
+    withheld: bool,
+}
+
 fn commit(
     store: &mut Store,
     file: &SpoolFile,
@@ -249,8 +266,9 @@ fn commit(
     rules: &Rules,
     stamp: &Stamp,
     report: &mut Report,
-) -> Result<u64, StoreError> {
+) -> Result<Committed, StoreError> {
     let drained = &chunk.drained;
+    let mut withheld = false;
     let mut done = Report {
         damaged: drained.damaged.len() as u64,
         ..Report::default()
@@ -264,12 +282,14 @@ fn commit(
             return Ok(false);
         }
         for typed in &drained.typed {
-            match rules.check(typed.cmd.as_ref(), typed.cwd.as_ref()) {
-                Ok(()) => {
-                    let appended = writer.append(&entry(typed, stamp))?;
+            match rules.recorded(&typed.cmd, &typed.cwd) {
+                Ok(cmd) => {
+                    withheld |= matches!(cmd, Cow::Owned(_));
+                    let appended = writer.append(&entry(typed, cmd.into_owned(), stamp))?;
                     done.ingested += u64::from(appended != Appended::Known);
                 }
                 Err(skip) => {
+                    withheld = true;
                     done.skipped += 1;
                     done.too_long += u64::from(skip == Skip::TooLong);
                 }
@@ -280,18 +300,49 @@ fn commit(
     })?;
     if !committed {
         // What was faster goes on from there; this drain is done with the file.
-        return Ok(file.len);
+        return Ok(Committed {
+            consumed: file.len,
+            withheld: false,
+        });
     }
     report.ingested += done.ingested;
     report.skipped += done.skipped;
     report.too_long += done.too_long;
     report.damaged += done.damaged;
-    Ok(end)
+    Ok(Committed {
+        consumed: end,
+        withheld,
+    })
 }
 
-/// The entry that a typed command becomes. Its device and number are set when it is appended.
+/// Overwrites what is ingested of a file, but for its header, once that is on the disk for sure.
+/// Nobody reads it again, and what its shell appends lies behind it.
+fn blank(store: &mut Store, file: &SpoolFile, range: Range<u64>) -> Result<(), StoreError> {
+    store.set_synchronous("full")?;
+    let synced = store.write(|writer| {
+        writer.set_spool_consumed(&file.name, file.inode, range.end)?;
+        Ok::<(), StoreError>(())
+    });
+    store.set_synchronous("normal")?;
+    synced?;
+    let overwrite = || -> io::Result<()> {
+        let head = read_range(&file.path, 0, HEADER_BYTES)?;
+        let start = range.start.max(spool::header_len(&head) as u64);
+        let mut open = fs::OpenOptions::new().write(true).open(&file.path)?;
+        open.seek(io::SeekFrom::Start(start))?;
+        io::copy(
+            &mut io::repeat(b'\n').take(range.end.saturating_sub(start)),
+            &mut open,
+        )?;
+        open.sync_data()
+    };
+    overwrite().map_err(|err| StoreError::io(&file.path, err))
+}
+
+/// The entry that a typed command becomes, with what of it is recorded as `cmd`. Its device and
+/// number are set when it is appended.
 #[must_use]
-pub fn entry(typed: &Typed, stamp: &Stamp) -> Entry {
+pub fn entry(typed: &Typed, cmd: Vec<u8>, stamp: &Stamp) -> Entry {
     let ts = typed.start.unwrap_or(stamp.now);
     let hostname = match typed.hostname.as_str() {
         "" => &stamp.hostname,
@@ -302,7 +353,7 @@ pub fn entry(typed: &Typed, stamp: &Stamp) -> Entry {
         device_id: String::new(),
         user_id: stamp.user_id.clone(),
         ts,
-        cmd: typed.cmd.clone(),
+        cmd: cmd.into(),
         cwd: typed.cwd.clone(),
         exit_code: typed.exit_code,
         duration_ms: typed.duration_ms,

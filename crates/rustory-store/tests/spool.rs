@@ -281,3 +281,34 @@ fn other_files_and_a_missing_directory_are_no_error() {
 fn store_count(home: &Home) -> u64 {
     home.store().count().unwrap()
 }
+
+/// A shell may stay open for weeks; what its file holds is not to lie there for as long.
+#[test]
+fn what_the_log_must_not_hold_does_not_stay_in_the_spool_either() {
+    let home = Home::new();
+    let mut store = home.store();
+    let shell = Shell::new(&home, "s");
+    for cmd in ["export A_TOKEN=hunter2", " hidden", "plain"] {
+        shell.typed(cmd);
+    }
+    let report = drain_with(&mut store, &home, false);
+    assert_eq!((report.ingested, report.skipped), (2, 1));
+    let left = fs::read(&shell.path).unwrap().escape_ascii().to_string();
+    for gone in ["hunter2", "hidden"] {
+        assert!(!left.contains(gone), "{left}");
+    }
+    shell.typed("later");
+    let report = drain_with(&mut store, &home, false);
+    assert_eq!((report.ingested, report.damaged), (1, 0));
+    let all_of_them = all(&store);
+    let last = all_of_them.iter().find(|e| e.cmd == "later").unwrap();
+    assert_eq!(
+        (last.shell.as_str(), last.hostname.as_str()),
+        ("zsh", "box"),
+        "the header is still there"
+    );
+    let masked = |e: &rustory_core::Entry| e.cmd == "export A_TOKEN=[masked]";
+    assert!(all_of_them.iter().any(masked), "{all_of_them:?}");
+    drain_with(&mut store, &home, true);
+    assert!(!shell.path.exists());
+}

@@ -275,6 +275,7 @@ mod tests {
         assert_eq!(settings.finder, Finder::Builtin);
         assert_eq!(settings.rules.ignore.len(), 1);
         assert_eq!(settings.rules.ignore_dirs, ["/tmp/x"]);
+        assert!(settings.rules.record_secrets);
         assert_eq!(settings.http_token.as_deref(), Some("t"));
     }
 

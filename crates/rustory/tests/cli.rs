@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 
@@ -127,6 +128,35 @@ fn what_is_not_recorded_is_said() {
         "cannot be used with",
     );
     assert_eq!(home.cmds(), Vec::<String>::new());
+}
+
+#[test]
+fn secrets_are_masked_unless_the_user_wants_them() {
+    let home = Home::new();
+    let cmd = b"curl -u me:hunter2 x";
+    recorded(&home, &[], cmd);
+    home.spool("s", ["x --token hunter2".to_owned()]);
+    assert_eq!(home.cmds(), ["x --token [masked]", "curl -u me:[masked] x"]);
+    fs::create_dir_all(home.path().join(".config/rustory")).unwrap();
+    let config = home.path().join(".config/rustory/config.toml");
+    fs::write(config, "record_secrets = true\n").unwrap();
+    recorded(&home, &[], cmd);
+    assert_eq!(home.cmds().pop().unwrap().as_bytes(), cmd);
+}
+
+#[test]
+fn the_session_switch_counts_for_scripts_too() {
+    let home = Home::new();
+    let output = home
+        .rr(["record"])
+        .env("RUSTORY_RECORD", "0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && said.contains("`RUSTORY_RECORD` is 0"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -786,3 +786,103 @@ fn an_import_with_times_that_was_killed_goes_on_where_it_was() {
 fn an_import_without_times_that_was_killed_goes_on_where_it_was() {
     killed_in_the_middle_and_run_again_is_complete(false);
 }
+
+/// A zsh history as it was written for years: with a key in a here-document, and the same again.
+const WITH_SECRETS: &str = ": 1700000000:0;export A_TOKEN=hunter2\n\
+    : 1700000000:0;export A_TOKEN=hunter3\n\
+    : 1700000001:0;cat >k <<X\\\n-----BEGIN PRIVATE KEY-----\\\nhunter2hunter2hunter2hunter2\\\n\
+    -----END PRIVATE KEY-----\\\nX\n\
+    : 1700000002:0;ls\n";
+
+#[test]
+fn secrets_of_a_history_are_masked_and_its_lines_are_known_again() {
+    let home = Home::new();
+    let file = home.path().join("h");
+    fs::write(&file, WITH_SECRETS).unwrap();
+    let report = import(&home, "zsh", &file);
+    assert_eq!(
+        (new_known(&report), &report["masked"]),
+        ((4, 0), &Value::from(3))
+    );
+    let expect = [
+        "export A_TOKEN=[masked]",
+        "export A_TOKEN=[masked]",
+        "cat >k <<X\n-----BEGIN PRIVATE KEY-----\n[masked]\n-----END PRIVATE KEY-----\nX",
+        "ls",
+    ];
+    assert_eq!(Log(&home).cmds(), expect);
+    assert_eq!(new_known(&import(&home, "zsh", &file)), (0, 4));
+    for name in ["history.db", "history.db-wal"] {
+        let bytes = fs::read(home.data().join(name)).unwrap_or_default();
+        assert!(
+            !bytes.windows(6).any(|window| window == b"hunter"),
+            "{name}"
+        );
+    }
+}
+
+/// What was imported when secrets were stored (by the setting, or before they were masked at all)
+/// stays as it is, and comes no second time.
+#[test]
+fn a_history_imported_with_its_secrets_is_not_imported_again_without_them() {
+    for (first, second) in [("true", "false"), ("false", "true")] {
+        let home = Home::new();
+        let timed = home.path().join("timed");
+        fs::write(&timed, WITH_SECRETS).unwrap();
+        let untimed = home.path().join("untimed");
+        let lines = (0..70).map(|n| format!("curl -u me:hunter{n} x\nls {n}\n"));
+        fs::write(&untimed, lines.collect::<String>()).unwrap();
+        let jsonl = home.path().join("jsonl");
+        fs::write(
+            &jsonl,
+            "{\"ts\":\"2024-01-01T00:00:00Z\",\"cmd\":\"x --token hunter2\"}\n",
+        )
+        .unwrap();
+        let atuin = home.path().join("atuin.db");
+        let sql = rusqlite::Connection::open(&atuin).unwrap();
+        sql.execute_batch(
+            "CREATE TABLE history (id TEXT, timestamp INTEGER, duration INTEGER, exit INTEGER, command TEXT,
+               cwd TEXT, session TEXT, hostname TEXT, deleted_at INTEGER);
+             INSERT INTO history VALUES ('01890a5d-ac96-774b-bcce-b302099a8057', 1700000000000000000, 1, 0,
+               'PGPASSWORD=hunter2 psql', '/', 's', 'elsewhere:me', NULL);",
+        )
+        .unwrap();
+        let run = |format: &str, path: &Path, secrets: &str| {
+            let args = ["import", format, "--json", "--path", path.to_str().unwrap()];
+            let output = home
+                .rr(args)
+                .env("RUSTORY_RECORD_SECRETS", secrets)
+                .output();
+            let report: Value = serde_json::from_str(&succeeded(output.unwrap())).unwrap();
+            new_known(&report)
+        };
+        let sources = [
+            ("zsh", &timed, 4),
+            ("bash", &untimed, 140),
+            ("jsonl", &jsonl, 1),
+            ("atuin", &atuin, 1),
+        ];
+        for (format, path, all) in sources {
+            assert_eq!(run(format, path, first), (all, 0), "{format}");
+        }
+        let before = Log(&home).cmds();
+        assert_eq!(before.concat().contains("hunter"), first == "true");
+        for (format, path, all) in sources {
+            assert_eq!(run(format, path, second), (0, all), "{format} {first}");
+        }
+        assert_eq!(Log(&home).cmds(), before);
+    }
+}
+
+/// The hook's entry is masked, the shell's own file is not.
+#[test]
+fn a_command_with_a_secret_that_a_hook_recorded_is_known() {
+    let home = Home::new();
+    home.spool("s", ["PGPASSWORD=hunter2 psql".to_owned()]);
+    home.ok(&["list"]);
+    let file = home.path().join("h");
+    fs::write(&file, ": 1700000000:0;PGPASSWORD=hunter2 psql\n").unwrap();
+    assert_eq!(new_known(&import(&home, "zsh", &file)), (0, 1));
+    fs::write(&file, "PGPASSWORD=hunter2 psql\n").unwrap();
+    assert_eq!(new_known(&import(&home, "bash", &file)), (0, 1));
+}

@@ -157,7 +157,7 @@ fn waiting(ctx: &Ctx, store: &mut Store) -> Result<Vec<Entry>, CommandError> {
         .iter()
         .map(|typed| Entry {
             device_id: own_id.clone(),
-            ..spool_dir::entry(typed, &stamp)
+            ..spool_dir::entry(typed, typed.cmd.to_vec(), &stamp)
         })
         .collect())
 }

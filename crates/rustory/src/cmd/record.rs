@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bstr::{BString, ByteVec as _};
 use rustory_core::json::PartialEntry;
 use rustory_core::limits::CMD_BYTES_MAX;
-use rustory_core::{EntryId, Timestamp};
+use rustory_core::{Entry, EntryId, Timestamp};
 use rustory_store::{Access, Appended, StoreError};
 
 use crate::ctx::Ctx;
@@ -17,7 +17,7 @@ use crate::{drain, when};
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Add an entry from stdin: the command itself, with its context as options, or one entry as \
-                  JSON.\n\nThe command is never an argument, where `ps` would show it.",
+                  JSON.\n\nThe command is never an argument, where `ps` would show it. Secrets in it are masked.",
     after_help = "Examples:\n  \
         printf %s \"make test\" | rr record --exit 2 --cwd \"$PWD\"\n  \
         echo '{\"cmd\":\"make test\",\"exit_code\":2}' | rr record --json"
@@ -48,6 +48,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let stdin = read_stdin()?;
+    if std::env::var_os("RUSTORY_RECORD").is_some_and(|value| value == "0") {
+        ctx.note("not recorded: `RUSTORY_RECORD` is 0");
+        return Ok(());
+    }
     let partial = if args.json {
         from_json(&stdin)?
     } else {
@@ -58,14 +62,16 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let entry = with_defaults(partial, ctx, &own_id)
         .into_entry()
         .map_err(|err| CommandError::usage(format!("stdin is no entry: {err}")))?;
-    if let Err(skip) = ctx
-        .settings
-        .rules
-        .check(entry.cmd.as_ref(), entry.cwd.as_ref())
-    {
-        ctx.note(format_args!("not recorded: {skip}"));
-        return Ok(());
-    }
+    let entry = match ctx.settings.rules.recorded(&entry.cmd, &entry.cwd) {
+        Ok(cmd) => Entry {
+            cmd: cmd.into_owned().into(),
+            ..entry
+        },
+        Err(skip) => {
+            ctx.note(format_args!("not recorded: {skip}"));
+            return Ok(());
+        }
+    };
     let new = store.write(|writer| -> Result<bool, StoreError> {
         if entry.device_id == own_id {
             Ok(writer.append(&entry)? != Appended::Known)

@@ -1,9 +1,10 @@
 //! The part that all foreign databases share: go through the rows, and store what is new.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rusqlite::Row;
-use rustory_core::Entry;
+use rustory_core::{Entry, secrets};
 
 use super::Format;
 use super::known::Known;
@@ -61,7 +62,7 @@ pub(super) fn import(
                 return Ok(false);
             };
             number += 1;
-            let entry = match (database.entry)(row) {
+            let mut entry = match (database.entry)(row) {
                 Ok(Found::Entry(entry)) => entry,
                 Ok(Found::Deleted) => {
                     report.skipped.deleted += 1;
@@ -76,15 +77,31 @@ pub(super) fn import(
                     return Ok(true);
                 }
             };
-            if let Some(skip) = Run::rules_skip(ctx, &entry.cmd, &entry.cwd) {
-                report.skip(skip);
-            } else if let Err(err) = entry.validate() {
-                report.unreadable(number, err);
-            } else if entry.hostname == hostname {
-                run::insert_unless_known(writer, &entry, known, report)?;
-            } else {
-                run::insert(writer, &entry, report)?;
+            let rules = &ctx.settings.rules;
+            let has_secrets = matches!(secrets::mask(&entry.cmd), Cow::Owned(_));
+            match rules.recorded(&entry.cmd, &entry.cwd) {
+                Ok(Cow::Borrowed(_)) => {}
+                Ok(Cow::Owned(masked)) => entry.cmd = masked.into(),
+                Err(skip) => {
+                    report.skip(skip);
+                    return Ok(true);
+                }
             }
+            if let Err(err) = entry.validate() {
+                report.unreadable(number, err);
+                return Ok(true);
+            }
+            // Stored by an import that treated secrets otherwise, it says something else.
+            if has_secrets && writer.contains(entry.id)? {
+                report.known += 1;
+                return Ok(true);
+            }
+            let new = if entry.hostname == hostname {
+                run::insert_unless_known(writer, &entry, known, report)?
+            } else {
+                run::insert(writer, &entry, report)?
+            };
+            report.masked += u64::from(new && has_secrets && !rules.record_secrets);
             Ok(true)
         },
         |_, _, _| Ok(()),

@@ -410,18 +410,29 @@ impl Import<'_> {
             Some(_) => true,
             None => self.untimed.next_is_new(),
         };
-        // The id first: what is skipped has its place among its equals as well.
-        let timed_id = found.ts.map(|ts| self.ids.timed(ts, cmd));
-        if let Some(skip) = Run::rules_skip(self.ctx, cmd, b"") {
-            report.skip(skip);
-            return Ok(true);
-        }
+        // The ids first: what is skipped has its place among its equals as well.
+        let timed = found
+            .ts
+            .map(|ts| (ts, self.ids.timed_with_secrets(ts, cmd)));
+        let rules = &self.ctx.settings.rules;
+        let text = match rules.recorded(cmd, b"") {
+            Ok(text) => text,
+            Err(skip) => {
+                report.skip(skip);
+                return Ok(true);
+            }
+        };
         if !is_new {
             report.known += 1;
             return Ok(true);
         }
-        let (ts, id) = match (found.ts, timed_id) {
-            (Some(ts), Some(id)) => {
+        let (ts, id) = match timed {
+            Some((ts, ids)) => {
+                let (id, other) = ids.stored_and_other(rules.record_secrets);
+                if run::is_stored(writer, other)? {
+                    report.known += 1;
+                    return Ok(true);
+                }
                 if let Some(double) = self.known.find(ts, cmd) {
                     if !writer.contains(id)? {
                         self.known.take(double);
@@ -431,17 +442,18 @@ impl Import<'_> {
                 }
                 (ts, id)
             }
-            _ => {
+            None => {
                 let ts = self.untimed.next_ts(self.format, writer)?;
-                (ts, self.ids.untimed(ts, cmd))
+                (ts, self.ids.untimed(ts, &text))
             }
         };
         self.entry.id = id;
         self.entry.ts = ts;
         self.entry.duration_ms = found.duration_ms;
         self.entry.cmd.clear();
-        self.entry.cmd.extend_from_slice(cmd);
-        run::append(writer, &self.entry, report)?;
+        self.entry.cmd.extend_from_slice(&text);
+        let new = run::append(writer, &self.entry, report)?;
+        report.masked += u64::from(new && text != cmd);
         Ok(true)
     }
 

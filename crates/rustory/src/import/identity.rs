@@ -1,8 +1,10 @@
 //! Who an imported command is: the same line gives the same id, whenever and from whichever copy
 //! of the file it is read.
 
+use std::borrow::Cow;
+
 use hashbrown::HashMap;
-use rustory_core::{EntryId, Timestamp};
+use rustory_core::{EntryId, Timestamp, secrets};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Gives ids to the commands of one file, in its order.
@@ -34,6 +36,20 @@ impl Ids {
         EntryId::from_time_and_hash(ts, xxh3_128(&self.buffer))
     }
 
+    /// The ids that a command with a time may have in the log, as what of it is stored.
+    ///
+    /// The id is made of the stored text alone: made of the secret, it would let whoever reads the
+    /// entry try passwords until one fits.
+    pub(super) fn timed_with_secrets(&mut self, ts: Timestamp, cmd: &[u8]) -> TimedIds {
+        TimedIds {
+            as_typed: self.timed(ts, cmd),
+            masked: match secrets::mask(cmd) {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(masked) => Some(self.timed(ts, &masked)),
+            },
+        }
+    }
+
     /// The id of a command that was given a time of its own.
     pub(super) fn untimed(&mut self, ts: Timestamp, cmd: &[u8]) -> EntryId {
         self.fill(ts, cmd);
@@ -50,10 +66,31 @@ impl Ids {
     }
 }
 
-/// What makes two records of one command the same: its text, but for blanks at its end and for how
-/// many stand in a row. Shells differ there between what they run and what they write
-/// (`HIST_REDUCE_BLANKS`).
+/// See [`Ids::timed_with_secrets`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimedIds {
+    as_typed: EntryId,
+    /// `None`: there is no secret in it.
+    masked: Option<EntryId>,
+}
+
+impl TimedIds {
+    /// The id of what is stored now, and the one under which an import that treated secrets
+    /// otherwise has stored the same line.
+    pub(super) fn stored_and_other(self, record_secrets: bool) -> (EntryId, Option<EntryId>) {
+        match self.masked {
+            None => (self.as_typed, None),
+            Some(masked) if record_secrets => (self.as_typed, Some(masked)),
+            Some(masked) => (masked, Some(self.as_typed)),
+        }
+    }
+}
+
+/// What makes two records of one command the same: its text, but for secrets, for blanks at its
+/// end and for how many stand in a row. Secrets are masked in the log and not in a file, and shells
+/// differ in blanks between what they run and what they write (`HIST_REDUCE_BLANKS`).
 pub(super) fn key(cmd: &[u8]) -> u64 {
+    let cmd = &*secrets::mask(cmd);
     let is_blank = |byte: u8| byte == b' ' || byte == b'\t';
     let end = cmd
         .iter()
@@ -141,6 +178,7 @@ mod tests {
         ] {
             assert_eq!(key(same.as_bytes()), key(b"git commit"), "{same:?}");
         }
+        assert_eq!(key(b"TOKEN=a x"), key(b"TOKEN=[masked] x"));
         assert_ne!(key(b"gitcommit"), key(b"git commit"));
         assert_ne!(key(b"a\nb"), key(b"a b"));
     }

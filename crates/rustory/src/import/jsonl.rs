@@ -7,10 +7,10 @@
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
-use rustory_core::Entry;
 use rustory_core::json::PartialEntry;
 use rustory_core::limits::{CMD_BYTES_MAX, EXTRA_BYTES_MAX};
 use rustory_core::rules::{Rules, Skip};
+use rustory_core::{Entry, EntryId};
 use rustory_store::IMPORT_SESSION;
 
 use super::Format;
@@ -45,14 +45,24 @@ pub(super) fn import(run: &mut Run<'_>, path: &Path) -> Result<Report, CommandEr
             &mut report,
             &mut batch.iter(),
             |entries, writer, report| {
-                let Some(entry) = entries.next() else {
+                let Some(Read {
+                    entry,
+                    masked,
+                    other_id,
+                }) = entries.next()
+                else {
                     return Ok(false);
                 };
-                if entry.device_id == own_id && entry.device_seq.is_none() {
-                    run::append(writer, entry, report)?;
-                } else {
-                    run::insert(writer, entry, report)?;
+                if run::is_stored(writer, *other_id)? {
+                    report.known += 1;
+                    return Ok(true);
                 }
+                let new = if entry.device_id == own_id && entry.device_seq.is_none() {
+                    run::append(writer, entry, report)?
+                } else {
+                    run::insert(writer, entry, report)?
+                };
+                report.masked += u64::from(new && *masked);
                 Ok(true)
             },
             |_, _, _| Ok(()),
@@ -129,6 +139,15 @@ impl JsonLines {
     }
 }
 
+/// An entry that was read.
+struct Read {
+    entry: Entry,
+    /// Without its secrets.
+    masked: bool,
+    /// Under which it is stored if secrets were treated otherwise then.
+    other_id: Option<EntryId>,
+}
+
 /// Fills in what a line leaves out.
 struct Completing {
     ids: Ids,
@@ -138,7 +157,7 @@ struct Completing {
 }
 
 impl Completing {
-    fn batch(&mut self, lines: &mut JsonLines, report: &mut Report) -> std::io::Result<Vec<Entry>> {
+    fn batch(&mut self, lines: &mut JsonLines, report: &mut Report) -> std::io::Result<Vec<Read>> {
         let mut batch = Vec::new();
         let (mut line, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
@@ -149,7 +168,7 @@ impl Completing {
                 Line::Text => {
                     bytes += line.len();
                     match self.entry(&line) {
-                        Ok(Ok(entry)) => batch.push(entry),
+                        Ok(Ok(read)) => batch.push(read),
                         Ok(Err(skip)) => report.skip(skip),
                         Err(why) => report.unreadable(lines.number, why),
                     }
@@ -159,19 +178,25 @@ impl Completing {
         Ok(batch)
     }
 
-    fn entry(&mut self, line: &[u8]) -> Result<Result<Entry, Skip>, String> {
+    fn entry(&mut self, line: &[u8]) -> Result<Result<Read, Skip>, String> {
         // A byte order mark at the head of the file.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         let mut partial: PartialEntry =
             serde_json::from_slice(line).map_err(|err| json_error(&err))?;
+        let (mut masked, mut other_id) = (false, None);
         if partial.id.is_none()
             && let (Some(ts), Some(cmd)) = (partial.ts, &partial.cmd)
         {
             let cwd = partial.cwd.clone().unwrap_or_default();
-            partial.id = Some(self.ids.timed(ts, cmd));
-            if let Err(skip) = self.rules.check(cmd.as_ref(), cwd.as_ref()) {
-                return Ok(Err(skip));
-            }
+            let ids = self.ids.timed_with_secrets(ts, cmd);
+            let (id, other) = ids.stored_and_other(self.rules.record_secrets);
+            let text = match self.rules.recorded(cmd, &cwd) {
+                Ok(text) => text.into_owned(),
+                Err(skip) => return Ok(Err(skip)),
+            };
+            masked = text != **cmd;
+            (partial.id, other_id) = (Some(id), other);
+            partial.cmd = Some(text.into());
             partial
                 .session
                 .get_or_insert_with(|| format!("{IMPORT_SESSION}jsonl"));
@@ -187,7 +212,12 @@ impl Completing {
         }
         partial.user_id.get_or_insert_with(|| self.user_id.clone());
         partial.device_id.get_or_insert_with(|| self.own_id.clone());
-        partial.into_entry().map(Ok).map_err(|err| err.to_string())
+        let entry = partial.into_entry().map_err(|err| err.to_string())?;
+        Ok(Ok(Read {
+            entry,
+            masked,
+            other_id,
+        }))
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Report {
     pub(crate) path: PathBuf,
     pub(crate) new: u64,
     pub(crate) known: u64,
+    /// Of the new ones: with secrets that are not stored.
+    pub(crate) masked: u64,
     pub(crate) skipped: Skipped,
     /// The first few lines that could not be read, and why.
     pub(crate) unreadable: Vec<(u64, String)>,
@@ -64,6 +66,7 @@ impl Report {
             path: path.to_owned(),
             new: 0,
             known: 0,
+            masked: 0,
             skipped: Skipped::default(),
             unreadable: Vec::new(),
         }
@@ -106,8 +109,12 @@ impl Report {
                 format!(", {} skipped ({})", grouped(total), parts.join(", "))
             }
         };
+        let masked = match self.masked {
+            0 => String::new(),
+            masked => format!(" ({} with secrets masked)", grouped(masked)),
+        };
         format!(
-            "{}: {} new{}, {} known{skipped} from {}",
+            "{}: {} new{}{masked}, {} known{skipped} from {}",
             self.format.name(),
             grouped(self.new),
             if dry_run { " (not written)" } else { "" },
@@ -127,6 +134,7 @@ impl Report {
             "path": self.path.to_string_lossy(),
             "new": self.new,
             "known": self.known,
+            "masked": self.masked,
             "skipped": self.skipped,
             "unreadable": unreadable,
             "dry_run": dry_run,
@@ -156,12 +164,13 @@ mod tests {
             report.sentence(home, false),
             "zsh: 12,345 new, 100 known from ~/.zsh_history"
         );
+        report.masked = 2;
         report.skip(Skip::LeadingSpace);
         report.skip(Skip::LeadingSpace);
         report.unreadable(7, "x");
         assert_eq!(
             report.sentence(home, true),
-            "zsh: 12,345 new (not written), 100 known, 3 skipped (2 hidden, 1 unreadable) from \
+            "zsh: 12,345 new (not written) (2 with secrets masked), 100 known, 3 skipped (2 hidden, 1 unreadable) from \
              ~/.zsh_history"
         );
     }

@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use bstr::BString;
-use rustory_core::rules::Skip;
 use rustory_core::time::UNKNOWN_BEFORE;
 use rustory_core::{Entry, EntryId, Extra, Timestamp};
 use rustory_store::{Appended, IMPORT_SESSION, Store, StoreError, TypedFilter, Writer};
@@ -118,11 +117,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the rules keep this command; counted if not.
-    pub(super) fn rules_skip(ctx: &Ctx, cmd: &[u8], cwd: &[u8]) -> Option<Skip> {
-        ctx.settings.rules.check(cmd.into(), cwd.into()).err()
-    }
-
     /// An entry of this device with everything that all commands of a file share.
     pub(super) fn template(&self, format: Format) -> Entry {
         Entry {
@@ -144,15 +138,23 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Appends an entry of this device; counts it.
+/// Appends an entry of this device; counts it. Whether it is new.
 pub(super) fn append(
     writer: &mut Writer<'_>,
     entry: &Entry,
     report: &mut Report,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let new = writer.append(entry)? != Appended::Known;
     count(new, report);
-    Ok(())
+    Ok(new)
+}
+
+/// Whether there is such an id, and an entry of it.
+pub(super) fn is_stored(writer: &Writer<'_>, id: Option<EntryId>) -> Result<bool, Stop> {
+    Ok(match id {
+        Some(id) => writer.contains(id)?,
+        None => false,
+    })
 }
 
 /// Entries of this device and of these others, imported ones too, which rows of another program's
@@ -172,32 +174,33 @@ pub(super) fn known_of(run: &Run<'_>, others: &[&str]) -> Result<Known, CommandE
     Ok(known)
 }
 
-/// Inserts an entry of another program's database, unless it is there by another way.
+/// Inserts an entry of another program's database, unless it is there by another way. Whether it
+/// is new.
 pub(super) fn insert_unless_known(
     writer: &mut Writer<'_>,
     entry: &Entry,
     known: &mut Known,
     report: &mut Report,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     if let Some(double) = known.find(entry.ts, &entry.cmd) {
         if !writer.contains(entry.id)? {
             known.take(double);
         }
         report.known += 1;
-        return Ok(());
+        return Ok(false);
     }
     insert(writer, entry, report)
 }
 
-/// Inserts an entry as it came; counts it.
+/// Inserts an entry as it came; counts it. Whether it is new.
 pub(super) fn insert(
     writer: &mut Writer<'_>,
     entry: &Entry,
     report: &mut Report,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let new = writer.insert(entry)?;
     count(new, report);
-    Ok(())
+    Ok(new)
 }
 
 fn count(new: bool, report: &mut Report) {

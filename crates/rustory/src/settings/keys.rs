@@ -96,10 +96,9 @@ pub(crate) const KEYS: &[Key] = &[
         name: "mdns",
         set: |s, v| v.flag().map(|flag| s.mdns = flag),
     },
-    // Of a part that is still to come: checked, so that a file can be written once.
     Key {
         name: "record_secrets",
-        set: |_, v| v.flag().map(drop),
+        set: |s, v| v.flag().map(|flag| s.rules.record_secrets = flag),
     },
 ];
 
