@@ -35,7 +35,7 @@ __rr_precmd() {
     ((__rr_version >= 501)) || __rr_number_of_next
     \builtin local __rr_status="$__rr_ec" __rr_count="$((__rr_number - __rr_last))"
     \builtin local __rr_start='' __rr_ms='' __rr_since=''
-    if [[ $__rr_history == off ]]; then
+    if [[ $__rr_history == off || ${RUSTORY_RECORD-} == 0 ]]; then
         __rr_count=0
     elif ((__rr_t0)); then
         __rr_ran
@@ -95,7 +95,7 @@ __rr_ready() {
     __rr_last=$__rr_number __rr_cwd=$PWD __rr_t0=0 __rr_t1=0 __rr_timed=0 __rr_before=$__rr_ec
     # all: whatever runs is the last line of the history. moves: a repetition moves up and keeps
     # the number. some: lines may be missing, and an unchanged number tells nothing.
-    if [[ :$SHELLOPTS: != *:history:* ]]; then
+    if [[ :$SHELLOPTS: != *:history:* || ${RUSTORY_RECORD-} == 0 ]]; then
         __rr_history=off
     elif [[ -z ${HISTIGNORE-} && ${HISTCONTROL-} != *ignorespace* && ${HISTCONTROL-} != *ignoreboth* ]]; then
         __rr_history=all

@@ -20,7 +20,7 @@ __rr_preexec() {
     \builtin emulate -L zsh -o no_err_exit -o no_err_return -o no_unset -o no_xtrace
     # A blank in front is the user's way to say "not this one"; what HISTORY_IGNORE keeps out of
     # the history file stays out of here too.
-    [[ -n $1 && $1 != [[:blank:]]* ]] || \builtin return 0
+    [[ -n $1 && $1 != [[:blank:]]* && ${RUSTORY_RECORD-} != 0 ]] || \builtin return 0
     [[ -z ${HISTORY_IGNORE-} || $1 != ${~HISTORY_IGNORE} ]] || \builtin return 0
     [[ -s $__rr_spool ]] || __rr_create || \builtin return 0
     __rr_now

@@ -253,3 +253,31 @@ fn what_history_expansion_made_of_a_line_is_kept() {
         assert_eq!(cmds(&home), [": a", ": a b"], "{shell:?}");
     }
 }
+
+#[test]
+fn the_session_switch_keeps_everything_out_until_it_is_taken_back() {
+    for shell in SHELLS {
+        let home = Home::new(Rc::default());
+        let mut session = Session::start(shell, &home);
+        let inner = shell.command();
+        session.run(": before");
+        for line in [
+            "export RUSTORY_RECORD=0",
+            ": hidden",
+            &inner,
+            ": hidden inside",
+            "exit",
+        ] {
+            session.run(line);
+        }
+        session.run_all(&["unset RUSTORY_RECORD", ": after"]);
+        let mut kept = cmds(&home);
+        // zsh tells of a line before it runs.
+        kept.retain(|cmd| cmd != "export RUSTORY_RECORD=0");
+        assert_eq!(kept, [": before", ": after"], "{shell:?}");
+        for path in home.spool_files() {
+            let raw = std::fs::read(path).unwrap().escape_ascii().to_string();
+            assert!(!raw.contains("hidden"), "{shell:?}");
+        }
+    }
+}
