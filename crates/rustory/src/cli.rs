@@ -51,12 +51,18 @@ enum Command {
     Hub(cmd::hub::Args),
     Key(cmd::key::Args),
     Generate(cmd::generate::Args),
+    #[command(hide = true)]
+    FzfAsk(cmd::fzf_ask::Args),
 }
 
 impl Command {
     /// Whether a warning on stderr would end up in the middle of a prompt.
     fn keeps_the_screen(&self) -> bool {
-        matches!(self, Command::Search(args) if args.widget)
+        match self {
+            Command::Search(args) => args.widget,
+            Command::FzfAsk(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -98,5 +104,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Hub(args) => cmd::hub::run(args, &ctx),
         Command::Key(args) => cmd::key::run(args, &ctx),
         Command::Generate(args) => cmd::generate::run(args, &ctx),
+        Command::FzfAsk(args) => cmd::fzf_ask::run(&args),
     }
 }

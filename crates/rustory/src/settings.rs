@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) user_id: String,
     pub(crate) search_limit_default: usize,
     pub(crate) finder: Finder,
+    /// Colours of the finder.
+    pub(crate) theme: Theme,
     pub(crate) rules: Rules,
     pub(crate) http_token: Option<String>,
     /// Hubs: tracker and relay in one.
@@ -55,6 +57,15 @@ pub(crate) enum Finder {
     Auto,
     Fzf,
     Builtin,
+}
+
+/// The terminal's background, as far as the finder's colours care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Theme {
+    /// Colours that can be read on either.
+    Auto,
+    Dark,
+    Light,
 }
 
 /// Where a value was found.
@@ -145,6 +156,7 @@ impl Settings {
             user_id: login_name(),
             search_limit_default: SEARCH_LIMIT_DEFAULT,
             finder: Finder::Auto,
+            theme: Theme::Auto,
             rules: Rules::default(),
             http_token: None,
             trackers: Vec::new(),
@@ -260,6 +272,7 @@ mod tests {
             identity_key_path = "/k"
             search_limit_default = 5
             finder = "builtin"
+            theme = "light"
             ignore = ["^ls$"]
             ignore_dirs = ["/tmp/x"]
             record_secrets = true
@@ -273,6 +286,7 @@ mod tests {
         assert_eq!(settings.db_path, Path::new("/data/h.db"));
         assert_eq!(settings.search_limit_default, 5);
         assert_eq!(settings.finder, Finder::Builtin);
+        assert_eq!(settings.theme, Theme::Light);
         assert_eq!(settings.rules.ignore.len(), 1);
         assert_eq!(settings.rules.ignore_dirs, ["/tmp/x"]);
         assert!(settings.rules.record_secrets);
@@ -301,6 +315,7 @@ mod tests {
             ("search_limit_default = -1", "a whole number"),
             ("finder = \"skim\"", "`auto`, `fzf` or `builtin`"),
             ("finder = 1", "`auto`, `fzf` or `builtin`"),
+            ("theme = \"blue\"", "`auto`, `dark` or `light`"),
             ("ignore = [\"(\"]", "regular expression"),
             ("ignore = \"x\"", "a list of texts"),
             ("ignore = [1]", "a list of texts"),

@@ -1,159 +1,17 @@
 //! The finder as its user sees it: `rr search` in a pseudo-terminal.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+
+#[path = "finder/home.rs"]
+mod home;
+#[path = "finder/screens.rs"]
+mod screens;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustory_core::{Entry, EntryId, Extra, Timestamp};
-use rustory_store::{Access, Store, StoreError};
+use home::{Home, Typed, typed};
 use rustory_testkit::{Program, Terminal, key};
-use tempfile::TempDir;
-
-/// A home with a history in it.
-struct Home(TempDir);
-
-/// One entry of it; times follow the order in which they are added.
-#[derive(Clone)]
-struct Typed {
-    cmd: Vec<u8>,
-    cwd: &'static str,
-    session: &'static str,
-    device: Option<&'static str>,
-    exit_code: Option<i64>,
-}
-
-fn typed(cmd: impl AsRef<[u8]>) -> Typed {
-    Typed {
-        cmd: cmd.as_ref().to_vec(),
-        cwd: "/somewhere",
-        session: "s1",
-        device: None,
-        exit_code: Some(0),
-    }
-}
-
-impl Home {
-    fn new() -> Home {
-        Home(rustory_testkit::home())
-    }
-
-    fn with(cmds: &[&str]) -> Home {
-        let home = Home::new();
-        home.add(cmds.iter().map(typed));
-        home
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn db(&self) -> PathBuf {
-        self.path().join(".rustory/history.db")
-    }
-
-    fn add(&self, all: impl IntoIterator<Item = Typed>) {
-        let mut store = Store::open(&self.db(), Access::PATIENT, Some("own")).unwrap();
-        store
-            .write(|writer| -> Result<(), StoreError> {
-                let head = writer.head()?.get();
-                for (at, typed) in (head + 1..).zip(all) {
-                    let entry = entry(at, typed);
-                    match entry.device_id.is_empty() {
-                        true => writer.append(&entry).map(drop)?,
-                        false => writer.insert(&entry).map(drop)?,
-                    }
-                }
-                Ok(())
-            })
-            .unwrap();
-    }
-
-    /// Puts a command into a spool file of a session that still runs.
-    fn spool(&self, cmd: &str) {
-        let dir = self.path().join(".rustory/spool");
-        fs::create_dir_all(&dir).unwrap();
-        let pid = std::process::id().to_string();
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        let mut bytes = record(&["H1", "s9", "bash", "5.2", &pid, &host]);
-        bytes.extend(record(&[
-            "C1",
-            "s9",
-            "1900000000000000",
-            "5",
-            "0",
-            "/",
-            &format!("={cmd}"),
-        ]));
-        fs::write(dir.join("s9.spool"), bytes).unwrap();
-    }
-
-    /// `rr search ARGS` with what it prints in the file `out` and its exit status in `rc`.
-    fn search(&self, args: &str) -> Program {
-        let script = format!(
-            "printf 'first line\\nsecond line\\n$ '; stty -g >before; \
-             \"$RR\" search {args} >out 2>err; echo $? >rc.new; stty -g >after; \
-             mv rc.new rc; read line; echo \"read: $line\" >read"
-        );
-        Program::new("/bin/sh")
-            .args(["-c", &script])
-            .env(
-                "RR",
-                rustory_testkit::rr_binary(option_env!("CARGO_BIN_EXE_rr")),
-            )
-            .home(self.path())
-            .cwd(self.path())
-    }
-
-    fn builtin(&self, args: &str) -> Program {
-        self.search(&format!("--finder builtin {args}"))
-    }
-
-    /// Waits for the finder's end. Returns its exit status and what it printed.
-    fn end(&self, terminal: &Terminal) -> (String, Vec<u8>) {
-        terminal.wait_for("the finder's end", |_| self.path().join("rc").exists());
-        let before = fs::read(self.path().join("before")).unwrap();
-        let after = fs::read(self.path().join("after")).unwrap();
-        assert_eq!(before, after, "the terminal's modes are as before");
-        let rc = fs::read_to_string(self.path().join("rc")).unwrap();
-        (
-            rc.trim().to_owned(),
-            fs::read(self.path().join("out")).unwrap(),
-        )
-    }
-
-    fn stderr(&self) -> String {
-        fs::read_to_string(self.path().join("err")).unwrap()
-    }
-}
-
-fn record(fields: &[&str]) -> Vec<u8> {
-    let mut bytes = b"\0\x1e".to_vec();
-    bytes.extend(fields.join("\0").bytes());
-    bytes.extend(b"\0\x1f");
-    bytes
-}
-
-fn entry(at: u64, typed: Typed) -> Entry {
-    let ts = Timestamp::from_secs(1_700_000_000 + at as i64).unwrap();
-    Entry {
-        id: EntryId::from_time_and_hash(ts, u128::from(at) << 64),
-        device_id: typed.device.unwrap_or_default().to_owned(),
-        user_id: "me".to_owned(),
-        ts,
-        cmd: typed.cmd.into(),
-        cwd: typed.cwd.into(),
-        exit_code: typed.exit_code,
-        duration_ms: Some(12),
-        shell: "bash".to_owned(),
-        hostname: typed.device.unwrap_or("own-host").to_owned(),
-        version: "0".to_owned(),
-        device_seq: Some(at),
-        session: typed.session.to_owned(),
-        extra: Extra::new(),
-    }
-}
 
 /// The list and the prompt are there, and everything is loaded.
 fn opened(terminal: &Terminal) {
@@ -178,7 +36,7 @@ fn listed(terminal: &Terminal, of: &[&str]) -> Vec<String> {
     let screen = terminal.screen();
     screen
         .lines()
-        .take_while(|line| !line.contains("ctrl-r scope"))
+        .take_while(|line| !line.contains("ctrl-o keys"))
         .filter_map(|line| of.iter().find(|cmd| line.contains(*cmd)))
         .map(|cmd| (*cmd).to_owned())
         .collect()
@@ -269,7 +127,7 @@ fn a_resize_during_the_search_neither_hurts_it_nor_the_screen_below() {
     terminal.wait_for("the larger frame", |screen| {
         screen
             .rows(0, 100)
-            .any(|row| row.contains("enter take · esc leave"))
+            .any(|row| row.contains("ctrl-v preview"))
     });
     terminal.resize(10, 60);
     shows(&terminal, "git push");
@@ -378,6 +236,7 @@ fn one_key_goes_through_the_scopes() {
     home.add([
         Typed {
             device: Some("desk"),
+            exit_code: Some(2),
             ..typed("on desk")
         },
         Typed {
@@ -392,11 +251,24 @@ fn one_key_goes_through_the_scopes() {
     let all = ["on desk", "in here", "my own"];
     let mut terminal = home.builtin("").env("RUSTORY_SESSION", "mine").start();
     for (scope, expect) in [
-        ("3/3  all", &all[..]),
-        ("2/2  this device", &["in here", "my own"]),
-        ("1/1  this directory", &["in here"]),
-        ("1/1  this session", &["my own"]),
-        ("3/3  all", &all[..]),
+        (
+            "3/3  ctrl-r [all] device  directory  session  failed ",
+            &all[..],
+        ),
+        (
+            "2/2  ctrl-r  all [device] directory  session  failed ",
+            &["in here", "my own"],
+        ),
+        ("1/1  ctrl-r  all  device [directory] session", &["in here"]),
+        ("1/1  ctrl-r  all  device  directory [session]", &["my own"]),
+        (
+            "1/1  ctrl-r  all  device  directory  session [failed]",
+            &["on desk"],
+        ),
+        (
+            "3/3  ctrl-r [all] device  directory  session  failed ",
+            &all[..],
+        ),
     ] {
         shows(&terminal, scope);
         assert_eq!(listed(&terminal, &all), expect, "{scope}");
@@ -405,19 +277,204 @@ fn one_key_goes_through_the_scopes() {
 }
 
 #[test]
+fn outside_a_recording_shell_there_is_no_scope_of_a_session() {
+    let home = Home::with(&["git push"]);
+    let mut terminal = home.builtin("").start();
+    shows(&terminal, " [all] device  directory  failed ");
+    for scope in ["[device]", "[directory]", "[failed]", "[all]"] {
+        terminal.send(key::ctrl('r'));
+        shows(&terminal, scope);
+    }
+}
+
+#[test]
+fn an_empty_scope_says_so_and_names_the_way_out() {
+    let home = Home::with(&["git push"]);
+    let mut terminal = home.builtin("--scope failed").start();
+    shows(
+        &terminal,
+        "there is nothing of what failed yet · ctrl-r: next scope",
+    );
+    terminal.send(key::ctrl('r'));
+    shows(&terminal, "[all]");
+    terminal.send("zzz");
+    shows(
+        &terminal,
+        "nothing in the history matches · ctrl-r: next scope",
+    );
+}
+
+fn on(device: &'static str, cmd: &str) -> Typed {
+    Typed {
+        device: Some(device),
+        ..typed(cmd)
+    }
+}
+
+#[test]
 fn other_devices_are_told_with_how_far_they_are_known() {
     let home = Home::new();
-    let on = |device| Typed {
-        device: Some(device),
-        ..typed(device)
-    };
-    home.add([on("nas"), on("desk"), typed("own")]);
-    let terminal = home.builtin("").start();
+    home.add([
+        on("nas", "a"),
+        on("desk", "b"),
+        on("old", "c"),
+        typed("own"),
+    ]);
+    home.meet("nas", "nas", 3 * 3_600 + 60);
+    home.meet("desk", "workstation", 2 * 60 + 5);
+    home.meet("new", "phone", 9 * 86_400);
+    let mut terminal = home.builtin("").start();
+    // Of `old` only its entries are known, and they are of 2023.
+    let line = "  workstation 2m · nas 3h · phone 9d · old ";
     terminal.wait_for("the devices", |screen| {
         let text = screen.contents();
-        let line = text.lines().find(|line| line.contains(" · nas "));
-        line.is_some_and(|line| line.starts_with("  desk ") && !line.contains("own"))
+        text.lines().any(|shown| shown.starts_with(line))
     });
+    terminal.resize(10, 40);
+    shows(&terminal, "  workstation 2m · nas 3h · +2\n");
+    terminal.resize(9, 40);
+    hides(&terminal, "workstation 2m");
+    terminal.send(key::ESCAPE);
+    home.end(&terminal);
+}
+
+#[test]
+fn devices_of_one_name_are_told_apart_wherever_they_are_named() {
+    let home = Home::new();
+    home.add([
+        on("id-1111", "one"),
+        on("id-2222", "two"),
+        on("id-3333", "three"),
+    ]);
+    home.meet("id-1111", "desk", 60);
+    home.meet("id-2222", "desk", 60);
+    home.meet("id-3333", "nas", 60);
+    let mut terminal = home.builtin("").start();
+    let on_the_row_of = |terminal: &Terminal, cmd: &str, device: &str| {
+        terminal.wait_for(device, |screen| {
+            let text = screen.contents();
+            let mut rows = text
+                .lines()
+                .take_while(|line| !line.contains("ctrl-o keys"));
+            rows.any(|row| row.contains(&format!("   {cmd} ")) && row.trim_end().ends_with(device))
+        });
+    };
+    on_the_row_of(&terminal, "one", " desk#1111");
+    on_the_row_of(&terminal, "two", " desk#2222");
+    on_the_row_of(&terminal, "three", " nas");
+    shows(&terminal, "desk#1111 1m");
+    terminal.send("two");
+    shows(&terminal, " · 12ms · desk#2222 ─");
+}
+
+#[test]
+fn columns_hold_beside_hangul_and_emoji() {
+    let home = Home::new();
+    home.add([
+        on("desk", "plain"),
+        on("desk", "echo 한글과 가나다"),
+        on("desk", "git commit -m '✨🎉 👨‍👩‍👧‍👦 ❤️ 🇰🇷'"),
+        on("desk", "vi e\u{301}\u{1112}\u{1161}\u{11ab}.txt"),
+    ]);
+    let mut terminal = home.builtin("").size(24, 80).start();
+    for (width, at) in [(80, 80 - 5), (120, 120 - 5)] {
+        terminal.resize(24, width);
+        terminal.wait_for("one column of devices", |screen| {
+            let cell = |row, col| screen.cell(row, col).map(|cell| cell.contents().to_owned());
+            let starts = (0..24).filter(|&row| {
+                let name: Option<String> = (at..at + 4).map(|col| cell(row, col)).collect();
+                name.as_deref() == Some("desk")
+                    && cell(row, at - 1).is_some_and(|text| text.trim().is_empty())
+            });
+            starts.count() == 4
+        });
+    }
+}
+
+#[test]
+fn nothing_stays_of_emoji_that_a_terminal_paints_wider() {
+    let home = Home::with(&["echo 👨‍👩‍👧‍👦", "ls"]);
+    let mut terminal = home.builtin("").start();
+    opened(&terminal);
+    shows(&terminal, "echo 👨");
+    terminal.send("ls");
+    shows(&terminal, "1/2");
+    terminal.send(key::ctrl('v'));
+    terminal.wait_for("a clean screen", |screen| {
+        !screen
+            .contents()
+            .contains(['👨', '👩', '👧', '👦', '\u{200d}'])
+    });
+}
+
+#[test]
+fn the_selected_command_is_shown_with_when_where_how_and_on_which_device() {
+    let home = Home::new();
+    home.add([Typed {
+        exit_code: Some(3),
+        cwd: Box::leak(format!("{}/src", home.path().display()).into_boxed_str()),
+        ..on("desk", "for i in 1 2\ndo echo $i\ndone")
+    }]);
+    let mut terminal = home.builtin("").env("TZ", "UTC").start();
+    shows(&terminal, "─ 2023-11-14 22:13:21 (");
+    shows(&terminal, " ago) · ~/src · exit 3 · 12ms · desk ─");
+    shows(&terminal, "\nfor i in 1 2\ndo echo $i\ndone");
+    terminal.send(key::ctrl('v'));
+    terminal.wait_for("a larger preview", |screen| {
+        screen.contents().starts_with('\n')
+    });
+    terminal.send(key::ctrl('v'));
+    hides(&terminal, "exit 3");
+    terminal.send(key::ctrl('v'));
+    shows(&terminal, "exit 3");
+    terminal.resize(10, 40);
+    shows(&terminal, " · ~/src · exit 3 ");
+    shows(&terminal, "· desk ─");
+}
+
+#[test]
+fn a_key_shows_the_keys_and_any_other_goes_back() {
+    for help in [key::ctrl('o'), "\x1bOP".to_owned()] {
+        let home = Home::with(&["git push", "git pull"]);
+        let mut terminal = home.builtin("").start();
+        opened(&terminal);
+        terminal.send(&help);
+        shows(
+            &terminal,
+            "next scope: all, device, directory, session, failed",
+        );
+        shows(&terminal, "any key: back");
+        terminal.resize(10, 40);
+        shows(&terminal, "up, down");
+        terminal.send(key::DOWN.repeat(50));
+        shows(&terminal, "either");
+        terminal.send(format!("{}x", key::UP));
+        shows(&terminal, "2/2");
+        terminal.send("pus");
+        shows(&terminal, "> pus");
+        terminal.send(key::ENTER);
+        assert_eq!(home.end(&terminal).1, b"git push\n");
+    }
+}
+
+#[test]
+fn the_matched_letters_stand_out_with_and_without_colour() {
+    for no_color in ["", "1"] {
+        let home = Home::with(&["git push"]);
+        let mut terminal = home.builtin("").env("NO_COLOR", no_color).start();
+        opened(&terminal);
+        terminal.send("gp");
+        terminal.wait_for("two letters", |screen| {
+            let (rows, cols) = screen.size();
+            let cells = (0..rows.get()).flat_map(|row| (0..cols.get()).map(move |col| (row, col)));
+            let out = cells
+                .filter_map(|(row, col)| screen.cell(row, col))
+                .filter(|cell| {
+                    cell.bold() && (cell.underline() || cell.fgcolor() == vt100::Color::Idx(28))
+                });
+            out.map(vt100::Cell::contents).collect::<String>() == "gp"
+        });
+    }
 }
 
 #[test]
@@ -525,15 +582,64 @@ fn without_a_terminal_the_other_way_to_search_is_named() {
     assert!(stderr.contains("rr list"), "{stderr}");
 }
 
+/// Parameters of all sequences that set colours.
+fn colours(output: &[u8]) -> Vec<String> {
+    let output = String::from_utf8_lossy(output).into_owned();
+    let sequences = output.split("\x1b[").skip(1);
+    let styles = sequences.filter_map(|rest| {
+        let end = rest.find(|char: char| !char.is_ascii_digit() && char != ';')?;
+        rest[end..].starts_with('m').then(|| rest[..end].to_owned())
+    });
+    let is_colour = |style: &String| {
+        let mut numbers = style
+            .split(';')
+            .filter_map(|number| number.parse::<u8>().ok());
+        // 39 and 49 give the terminal's own colours back.
+        numbers.any(|number| matches!(number, 30..=38 | 40..=48 | 90..=107))
+    };
+    styles.filter(is_colour).collect()
+}
+
 #[test]
 fn no_color_means_no_colour() {
-    let home = Home::with(&["git push"]);
-    let mut terminal = home.builtin("").env("NO_COLOR", "1").start();
-    opened(&terminal);
-    terminal.send("git");
-    shows(&terminal, "> git");
-    let output = String::from_utf8(terminal.output()).unwrap();
-    assert!(!output.contains("38;5;"), "{output:?}");
+    for finder in ["builtin", "fzf"] {
+        for no_color in ["1", ""] {
+            let home = Home::new();
+            home.add([
+                on("desk", "git push"),
+                Typed {
+                    exit_code: Some(1),
+                    ..typed("git pull")
+                },
+            ]);
+            let args = format!("--finder {finder}");
+            let mut terminal = home.search(&args).env("NO_COLOR", no_color).start();
+            shows(&terminal, "2/2");
+            terminal.send("git");
+            shows(&terminal, "> git");
+            shows(&terminal, "exit 1");
+            let found = colours(&terminal.output());
+            assert_eq!(found.is_empty(), no_color == "1", "{finder}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn themes_differ_in_their_colours() {
+    for (theme, pointer) in [
+        ("auto", "38;5;164"),
+        ("dark", "38;5;212"),
+        ("light", "38;5;126"),
+    ] {
+        let home = Home::with(&["git push"]);
+        let terminal = home.builtin("").env("RUSTORY_THEME", theme).start();
+        opened(&terminal);
+        let found = colours(&terminal.output());
+        assert!(
+            found.iter().any(|style| style.contains(pointer)),
+            "{theme}: {found:?}"
+        );
+    }
 }
 
 /// `rr search --finder fzf`, with the fzf of the system.
@@ -608,7 +714,7 @@ fn fzf_starts_with_the_query_and_nobody_reads_it_in_the_process_list() {
         .flatten()
         .collect();
     let arguments = String::from_utf8_lossy(&arguments).into_owned();
-    assert!(arguments.contains("--with-nth=2.."), "fzf runs");
+    assert!(arguments.contains("--with-nth=3,2"), "fzf runs");
     assert!(!arguments.contains("$HOME `y`"));
 }
 
@@ -646,4 +752,146 @@ fn fzf_that_is_missing_is_named_and_auto_does_without() {
     opened(&terminal);
     terminal.send(key::ENTER);
     assert_eq!(home.end(&terminal).1, b"git push\n");
+}
+
+#[test]
+fn in_fzf_one_key_goes_through_the_scopes_and_its_choice_is_exact() {
+    let home = Home::new();
+    let exact = b"printf '\\x1b\t\xff'\n\ttail \n".to_vec();
+    home.add([
+        on("desk", "on desk"),
+        Typed {
+            exit_code: Some(2),
+            ..typed("it failed")
+        },
+        Typed {
+            session: "mine",
+            ..typed(&exact)
+        },
+    ]);
+    let mut terminal = fzf(&home, "--widget")
+        .env("RUSTORY_SESSION", "mine")
+        .start();
+    for (scope, count) in [
+        ("ctrl-r [all] device  directory  session  failed ", "3/3"),
+        (" all [device] directory ", "2/2"),
+        (" device [directory] session ", "0/0"),
+        (" directory [session] failed ", "1/1"),
+        (" session [failed]", "1/1"),
+        (" [all] device ", "3/3"),
+        (" all [device] directory ", "2/2"),
+        (" device [directory] session ", "0/0"),
+        (" directory [session] failed ", "1/1"),
+    ] {
+        shows(&terminal, scope);
+        shows(&terminal, count);
+        terminal.send(key::ctrl('r'));
+    }
+    shows(&terminal, " session [failed]");
+    terminal.send(key::ctrl('t'));
+    shows(&terminal, " [all] device ");
+    terminal.send(key::ctrl('t'));
+    shows(&terminal, " [all] device  directory  session [failed]");
+    shows(&terminal, "1/1");
+    terminal.send(key::ctrl('t'));
+    shows(&terminal, "3/3");
+    terminal.send("'tail");
+    shows(&terminal, "1/3");
+    terminal.send(key::ENTER);
+    let mut expect = exact;
+    expect.push(b'.');
+    assert_eq!(home.end(&terminal), ("0".to_owned(), expect));
+    assert_eq!(home.stderr(), "");
+}
+
+#[test]
+fn fzf_shows_how_long_ago_and_is_asked_about_commands_alone() {
+    let home = Home::with(&["git push 3y", "legit"]);
+    let mut terminal = fzf(&home, "").start();
+    shows(&terminal, "2/2");
+    let age = terminal.screen();
+    let age = age.lines().find_map(|line| {
+        let (before, _) = line.split_once("legit")?;
+        before.split_whitespace().last()
+    });
+    let age = age.expect("an age before the command").to_owned();
+    assert!(age.ends_with('y'), "{age}");
+    for (typed, count) in [
+        (format!("^{age}"), "0/2"),
+        ("^git".to_owned(), "1/2"),
+        ("3y$".to_owned(), "1/2"),
+    ] {
+        terminal.send(key::ctrl('u'));
+        terminal.send(&typed);
+        shows(&terminal, &format!("> {typed}"));
+        shows(&terminal, count);
+    }
+}
+
+#[test]
+fn fzf_shows_the_facts_the_devices_and_the_keys_and_runs_nothing_of_them() {
+    let home = Home::new();
+    home.add([Typed {
+        exit_code: Some(7),
+        cwd: "/tmp/\x1b]0;pwned\x07",
+        device: Some("h\x1b]0;pwned\x07"),
+        ..typed("printf '\x1b]0;pwned\x07'\nsecond")
+    }]);
+    home.meet("h\x1b]0;pwned\x07", "desk\x1b]0;pwned\x07", 65);
+    let mut terminal = fzf(&home, "").size(30, 100).env("TZ", "UTC").start();
+    shows(&terminal, "  desk^[]0;pwned^G 1m");
+    shows(&terminal, "─ 2023-11-14 22:13:21 (");
+    shows(
+        &terminal,
+        " ago) · /tmp/^[]0;pwned^G · exit 7 · 12ms · desk^[]0;pwned^G ─",
+    );
+    terminal.wait_for("the command", |screen| {
+        let text = screen.contents();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        let command = ["printf '^[]0;pwned^G'", "second"];
+        lines.windows(2).any(|lines| lines == command)
+    });
+    terminal.send(key::ctrl('o'));
+    shows(&terminal, "any key: back");
+    shows(
+        &terminal,
+        "next scope: all, device, directory, session, failed",
+    );
+    terminal.send("x");
+    shows(&terminal, "1/1");
+    terminal.send(key::ctrl('v'));
+    hides(&terminal, "exit 7");
+    assert!(!terminal.output().windows(2).any(|pair| pair == b"\x1b]"));
+    terminal.send(key::ESCAPE);
+    assert_eq!(home.end(&terminal).0, "130");
+    assert_eq!(home.stderr(), "");
+}
+
+#[test]
+fn fzf_on_ten_rows_is_for_the_list_and_names_the_scope() {
+    let home = Home::with(&["one", "two", "three", "four", "five", "six"]);
+    let mut terminal = fzf(&home, "").size(10, 40).start();
+    shows(&terminal, "ctrl-r [all] · ctrl-o keys");
+    for cmd in ["one", "six"] {
+        shows(&terminal, cmd);
+    }
+    terminal.send(key::ctrl('r'));
+    shows(&terminal, "ctrl-r [device] · ctrl-o keys");
+    terminal.send(key::ESCAPE);
+    home.end(&terminal);
+}
+
+#[test]
+fn options_for_fzfs_own_ctrl_r_mean_here_what_they_mean_there() {
+    let home = Home::with(&["git  push\t-f"]);
+    let mut terminal = fzf(&home, "")
+        .env(
+            "FZF_CTRL_R_OPTS",
+            "--prompt 'mine: ' --preview 'echo ={2..}='",
+        )
+        .start();
+    shows(&terminal, "mine:");
+    shows(&terminal, "=git  push    -f=");
+    terminal.send(key::ENTER);
+    assert_eq!(home.end(&terminal).1, b"git  push\t-f\n");
 }

@@ -3,6 +3,7 @@
 pub(crate) mod daemon;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod fzf_ask;
 pub(crate) mod generate;
 pub(crate) mod hub;
 pub(crate) mod import;

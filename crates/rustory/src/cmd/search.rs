@@ -8,7 +8,7 @@ use bstr::BString;
 
 use crate::ctx::Ctx;
 use crate::error::CommandError;
-use crate::finder::{self, Here, Options, Scope};
+use crate::finder::{self, Filter, Here, Options, Scope};
 use crate::settings::Finder;
 use crate::ui::Output;
 
@@ -86,8 +86,10 @@ fn options(args: Args, ctx: &Ctx) -> Result<Options, CommandError> {
     };
     Ok(Options {
         query,
-        scope: args.scope,
-        failed: args.failed,
+        filter: Filter {
+            scope: args.scope,
+            failed: args.failed,
+        },
         widget: args.widget,
         here: Here {
             hostname: crate::drain::hostname(),

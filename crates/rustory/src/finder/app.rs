@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -11,18 +11,21 @@ use bstr::BString;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
-use rustory_store::LastOfDevice;
 
+use super::columns;
 use super::corpus::{Corpus, Place};
 use super::details::{self, Detail};
+use super::facts::Viewer;
 use super::keys::{Decoder, Key};
 use super::line::Line;
-use super::load::{self, Load, Scope, Source};
+use super::load::{self, Load, Source};
 use super::matching::{Matches, Wanted};
+use super::palette::Palette;
 use super::query::Query;
+use super::scope::Filter;
 use super::search::{self, Ask, Found};
-use super::tty::{Tty, Wake};
-use super::view::{self, Palette};
+use super::tty::{CLEAR, Tty, Wake};
+use super::view::{self, Preview};
 use super::{Event, Options};
 use crate::error::CommandError;
 
@@ -87,7 +90,16 @@ impl Screen {
     }
 
     fn draw(&mut self, app: &mut App) -> io::Result<()> {
-        self.0.draw(|frame| view::draw(app, frame)).map(drop)
+        if std::mem::take(&mut app.repaint) {
+            self.0.backend_mut().write_all(CLEAR.as_bytes())?;
+            self.0.swap_buffers();
+        }
+        let drawn = self.0.draw(|frame| view::draw(app, frame))?;
+        let cells = &drawn.buffer.content;
+        app.repaint = cells
+            .iter()
+            .any(|cell| columns::is_of_uncertain_width(cell.symbol()));
+        Ok(())
     }
 }
 
@@ -96,33 +108,20 @@ fn area(tty: &Tty) -> Rect {
     Rect::new(0, 0, cols, rows)
 }
 
-/// More do not fit on a line.
-const DEVICES_MAX: usize = 16;
-
-/// What can't be read is not shown.
-fn other_devices(source: &Source) -> Vec<LastOfDevice> {
-    let Ok(Some(store)) = source.store() else {
-        return Vec::new();
-    };
-    let own = &store.identity().device_id;
-    let mut devices = store.last_of_devices().unwrap_or_default();
-    devices.retain(|device| device.device_id != *own);
-    devices.truncate(DEVICES_MAX);
-    devices
-}
-
 /// What the finder knows and shows.
 pub(super) struct App {
     source: Source,
     options: Options,
     pub(super) palette: Palette,
-    pub(super) home: Option<BString>,
-    pub(super) now: rustory_core::Timestamp,
-    pub(super) zone: jiff::tz::TimeZone,
+    pub(super) viewer: Viewer,
 
     pub(super) line: Line,
-    pub(super) scope: Scope,
-    pub(super) failed: bool,
+    pub(super) filter: Filter,
+    pub(super) preview: Preview,
+    /// The keys are shown, from this line on.
+    pub(super) help: Option<usize>,
+    /// What is on the screen may not be what was drawn.
+    repaint: bool,
 
     /// What there is to search, as far as it is loaded.
     corpus: Arc<Corpus>,
@@ -149,8 +148,6 @@ pub(super) struct App {
     /// And since then, no other key is read.
     pick_patiently: bool,
 
-    /// The other devices, and how far their history is known here.
-    pub(super) devices: Vec<LastOfDevice>,
     pub(super) details: HashMap<Place, Detail>,
     asked: HashSet<Place>,
     lookups: Sender<Vec<Place>>,
@@ -161,7 +158,7 @@ impl App {
     fn new(source: Source, options: Options, tty: &Tty) -> Result<App, CommandError> {
         let (events_in, events) = channel();
         let (_, rows) = tty.size();
-        let scan = options.here.scan(options.scope, options.failed);
+        let scan = options.here.scan(options.filter);
         let corpus = Arc::new(source.head(&scan, HEAD_ROWS_MIN.max(usize::from(rows)))?);
         let (load_wanted, search_wanted) =
             (Arc::new(Wanted::default()), Arc::new(Wanted::default()));
@@ -179,16 +176,13 @@ impl App {
             load_wanted,
             search: 0,
             search_wanted,
-            palette: Palette::from_env(),
-            home: std::env::home_dir().map(|home| {
-                use std::os::unix::ffi::OsStringExt as _;
-                home.into_os_string().into_vec().into()
-            }),
-            now: crate::ctx::now(),
-            zone: jiff::tz::TimeZone::system(),
+            palette: Palette::new(source.settings().theme),
+            viewer: Viewer::new(source.devices()),
             line: Line::new(&options.query),
-            scope: options.scope,
-            failed: options.failed,
+            filter: options.filter,
+            preview: Preview::default(),
+            help: None,
+            repaint: false,
             shown: Found {
                 number: 0,
                 corpus: Arc::clone(&corpus),
@@ -203,7 +197,6 @@ impl App {
             list_rows: 1,
             pick_wanted: false,
             pick_patiently: false,
-            devices: other_devices(&source),
             details: HashMap::new(),
             asked: HashSet::new(),
             source,
@@ -295,15 +288,29 @@ impl App {
     }
 
     fn key(&mut self, key: &Key) -> Option<Outcome> {
+        if let Some(line) = self.help {
+            self.help = match key {
+                Key::Up | Key::Ctrl('k' | 'p') | Key::PageUp => Some(line.saturating_sub(1)),
+                Key::Down | Key::Ctrl('j' | 'n') | Key::PageDown => Some(line + 1),
+                _ => None,
+            };
+            return None;
+        }
         match key {
             Key::Enter => return self.pick(),
             Key::Escape | Key::Ctrl('c' | 'g' | 'q') => return Some(Outcome::Cancelled),
             Key::Ctrl('d') if self.line.text().is_empty() => return Some(Outcome::Cancelled),
-            Key::Ctrl('r') => self.next_scope(),
-            Key::Ctrl('t') => {
-                self.failed = !self.failed;
+            Key::Ctrl('r') => {
+                self.filter.next_scope(self.has_session());
                 self.reload();
             }
+            Key::Ctrl('t') => {
+                self.filter.toggle_failed();
+                self.reload();
+            }
+            Key::Ctrl('v') => self.preview = self.preview.next(),
+            Key::Ctrl('o') | Key::F1 => self.help = Some(0),
+            Key::Ctrl('l') => self.repaint = true,
             Key::Up | Key::Ctrl('k' | 'p') => self.select(1),
             Key::Down | Key::Ctrl('j' | 'n') => self.select(-1),
             Key::PageUp => self.select(self.page()),
@@ -351,14 +358,9 @@ impl App {
         isize::try_from(self.list_rows).unwrap_or(isize::MAX).max(1)
     }
 
-    fn next_scope(&mut self) {
-        self.scope = match self.scope {
-            Scope::All => Scope::Device,
-            Scope::Device => Scope::Directory,
-            Scope::Directory if self.options.here.session.is_some() => Scope::Session,
-            Scope::Directory | Scope::Session => Scope::All,
-        };
-        self.reload();
+    /// A shell that records started the finder.
+    pub(super) fn has_session(&self) -> bool {
+        self.options.here.session.is_some()
     }
 
     fn reload(&mut self) {
@@ -374,7 +376,7 @@ impl App {
         self.load_wanted.set(self.load);
         let load = Load {
             number: self.load,
-            scan: self.options.here.scan(self.scope, self.failed),
+            scan: self.options.here.scan(self.filter),
             head_rows,
         };
         // The loader ends only with us.
@@ -466,9 +468,7 @@ impl App {
         };
         Some(match command {
             Some(command) => Outcome::Picked(command),
-            None => Outcome::Failed(CommandError::failed(
-                "the chosen entry can't be read any more",
-            )),
+            None => Outcome::Failed(super::unreadable()),
         })
     }
 

@@ -19,6 +19,7 @@ pub(crate) struct Detail {
     pub(crate) cwd: BString,
     pub(crate) exit_code: Option<i64>,
     pub(crate) duration_ms: Option<u64>,
+    pub(crate) device_id: String,
     pub(crate) hostname: String,
     /// Typed on another device than this one.
     pub(crate) is_foreign: bool,
@@ -29,12 +30,13 @@ impl Detail {
         self.exit_code.is_some_and(|code| code != 0)
     }
 
-    pub(crate) fn of_waiting(typed: &Typed) -> Detail {
+    pub(crate) fn of_waiting(typed: &Typed, own_device: &str) -> Detail {
         Detail {
             ts: typed.start.unwrap_or_default(),
             cwd: typed.cwd.clone(),
             exit_code: typed.exit_code,
             duration_ms: typed.duration_ms,
+            device_id: own_device.to_owned(),
             hostname: typed.hostname.clone(),
             is_foreign: false,
         }
@@ -44,6 +46,7 @@ impl Detail {
         Detail {
             ts: entry.ts,
             is_foreign: entry.device_id != own_device,
+            device_id: entry.device_id,
             hostname: entry.hostname,
             cwd: entry.cwd,
             exit_code: entry.exit_code,
@@ -54,10 +57,12 @@ impl Detail {
 
 /// Looks one entry up.
 pub(crate) fn detail(source: &Source, place: Place) -> Option<Detail> {
+    let store = source.store().ok().flatten();
     if let Some(typed) = source.waiting(place) {
-        return Some(Detail::of_waiting(typed));
+        let own_device = store.map_or("", |store| store.identity().device_id.as_str());
+        return Some(Detail::of_waiting(typed, own_device));
     }
-    let store = source.store().ok()??;
+    let store = store?;
     let entry = store.entry(IngestSeq::from_rowid(place)).ok()??;
     Some(Detail::of_entry(entry, &store.identity().device_id))
 }

@@ -1,44 +1,58 @@
 //! The user's own fzf as the finder: fed newest first, while it runs.
 //!
-//! - fzf gets `number TAB command NUL` and shows what is behind the number, so that the command can
-//!   be made harmless for the screen and its exact bytes are still found again.
+//! - fzf gets `place TAB command TAB age TAB NUL` and shows age and command, so that the command can be
+//!   made harmless for the screen and its exact bytes are still found again.
+//! - Scopes and the preview are commands that fzf starts: small processes that ask this one, which
+//!   has the log open and knows the scope ([`answers`]).
 //! - What is typed already goes to it in `FZF_DEFAULT_OPTS`, behind the user's own options: anyone
 //!   on the machine can read an argument list, nobody else the environment.
-//! - Only options that every fzf of the last years knows: asking for its version costs a process.
+//! - Only options that fzf has had since 0.20 (2019): asking for its version costs a process.
 //! - Whoever picks early closes the pipe. That is no error.
 
-use std::collections::HashSet;
+mod answers;
+
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Write as _};
-use std::ops::ControlFlow;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use bstr::{BString, ByteSlice as _};
-use rustory_store::Scan;
 
-use super::corpus::Corpus;
+use super::corpus::Place;
+use super::help::{self, Of};
 use super::load::Source;
-use super::{Options, no_terminal, tty};
+use super::{Options, no_terminal, tty, unreadable};
 use crate::ctx::Ctx;
 use crate::error::CommandError;
-use crate::text::{Breaks, visible};
+use crate::settings::Theme;
+use answers::{Answers, SOCKET, Served};
 
 /// In front of the user's own options, which may say otherwise: as in fzf's own ctrl+r.
-const DEFAULTS: &str = "--height=40% --bind=ctrl-r:toggle-sort,ctrl-z:ignore";
-/// Behind them: without these the numbers would show, or several could be chosen.
-const ARGUMENTS: [&str; 7] = [
+const DEFAULTS: &str = "--height=60% --min-height=18 --bind=ctrl-z:ignore";
+/// Behind them: without these the places would show, or several could be chosen.
+const ARGUMENTS: [&str; 8] = [
     "--read0",
     "--print0",
     "--no-multi",
     "--tiebreak=index",
     "--delimiter=\t",
-    "--with-nth=2..",
+    "--with-nth=3,2",
+    "--nth=2",
     "--no-print-query",
 ];
-/// Distinct commands that are written before all others are loaded.
-const HEAD_ROWS: usize = 1_000;
+/// The program that fzf's commands start. In a variable, whatever signs its path has.
+const PROGRAM: &str = "RUSTORY_RR";
+/// Keys that the user's own options may give another meaning.
+const KEYS: &str = "--bind='ctrl-o:execute(\"$RUSTORY_RR\" fzf-ask keys)' \
+    --bind='f1:execute(\"$RUSTORY_RR\" fzf-ask keys)' \
+    --bind=ctrl-v:toggle-preview,ctrl-s:toggle-sort";
+/// What ctrl+r is for; a preview of files, as many have it among their options, is not.
+const SCOPES: &str = "--bind='ctrl-r:reload(\"$RUSTORY_RR\" fzf-ask scope)' \
+    --bind='ctrl-t:reload(\"$RUSTORY_RR\" fzf-ask failed)' \
+    --preview='\"$RUSTORY_RR\" fzf-ask preview {1}'";
+/// On a screen of fewer rows, the preview comes only when it is asked for.
+const PREVIEW_ROWS_MIN: u16 = 16;
 
 /// How fzf ended.
 #[derive(Debug)]
@@ -52,24 +66,46 @@ pub(super) enum Outcome {
 /// Runs fzf until something is picked, or not.
 pub(super) fn run(ctx: &Ctx, options: &Options) -> Result<Outcome, CommandError> {
     let terminal = tty::open().map_err(|_| no_terminal())?;
-    let mut child = match start(options, terminal) {
+    let rows = tty::size(&terminal).1;
+    // What the options say depends on the log, so it is opened first: that takes a millisecond.
+    let answers = Arc::new(Answers::new(Source::open(ctx)?, options));
+    let served = answers::serve(&answers).ok();
+    let environment = environment(
+        &answers,
+        ctx.settings.theme,
+        &options.query,
+        served.as_ref(),
+        rows,
+    );
+    let mut child = match start(&answers, environment, served.as_ref(), terminal) {
         Ok(child) => child,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Missing),
         Err(err) => return Err(CommandError::failed(format!("starting fzf: {err}"))),
     };
-    let fed = feed_and_wait(ctx, options, &mut child);
-    if fed.is_err() {
+    let ended = feed_and_wait(&answers, &mut child);
+    if ended.is_err() {
         // It would wait for input that never comes.
         let _ = child.kill();
         let _ = child.wait();
     }
-    fed
+    ended
 }
 
-fn start(options: &Options, terminal: File) -> io::Result<Child> {
-    Command::new("fzf")
+fn start(
+    answers: &Answers,
+    options: OsString,
+    served: Option<&Served>,
+    terminal: File,
+) -> io::Result<Child> {
+    let mut command = Command::new("fzf");
+    if let Some(served) = served {
+        command.env(SOCKET, served.path());
+        command.env(PROGRAM, std::env::current_exe()?);
+    }
+    command
         .args(ARGUMENTS)
-        .env("FZF_DEFAULT_OPTS", environment(&options.query))
+        .arg(format!("--header-lines={}", answers.header_lines()))
+        .env("FZF_DEFAULT_OPTS", options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // It draws on stderr, which may go elsewhere.
@@ -77,18 +113,54 @@ fn start(options: &Options, terminal: File) -> io::Result<Child> {
         .spawn()
 }
 
-/// The user's options between our defaults and what is typed already.
-fn environment(query: &str) -> OsString {
+/// The user's options between our defaults and what is typed already. Those for ctrl+r go last.
+fn environment(
+    answers: &Answers,
+    theme: Theme,
+    query: &str,
+    served: Option<&Served>,
+    rows: u16,
+) -> OsString {
     let mut all = OsString::from(DEFAULTS);
-    for name in ["FZF_DEFAULT_OPTS", "FZF_CTRL_R_OPTS"] {
-        if let Some(own) = std::env::var_os(name) {
-            all.push(" ");
-            all.push(own);
-        }
+    all.push(match theme {
+        _ if !answers.has_colour() => " --no-color",
+        Theme::Dark => " --color=dark",
+        Theme::Light => " --color=light",
+        // As the user's fzf looks anyway.
+        Theme::Auto => "",
+    });
+    let mut add = |options: OsString| {
+        all.push(" ");
+        all.push(options);
+    };
+    if served.is_some() {
+        add(KEYS.into());
     }
-    all.push(" --query=");
-    all.push(quoted(query));
+    add(own("FZF_DEFAULT_OPTS"));
+    if served.is_some() {
+        add(SCOPES.into());
+        let hidden = if rows < PREVIEW_ROWS_MIN {
+            ":hidden"
+        } else {
+            ""
+        };
+        add(format!("--preview-window=down:4:wrap:noborder{hidden}").into());
+    }
+    add(of_ctrl_r(own("FZF_CTRL_R_OPTS")));
+    add(format!("--query={}", quoted(query)).into());
     all
+}
+
+fn own(name: &str) -> OsString {
+    std::env::var_os(name).unwrap_or_default()
+}
+
+/// In fzf's own ctrl+r everything from the second field on is the command; here it is that field.
+fn of_ctrl_r(options: OsString) -> OsString {
+    match options.to_str() {
+        Some(text) => text.replace("2..}", "2}").into(),
+        None => options,
+    }
 }
 
 /// For fzf's reading of its options, which is a shell's.
@@ -100,40 +172,11 @@ fn quoted(query: &str) -> String {
     format!("'{}'", clean.replace('\'', r"'\''"))
 }
 
-/// What the numbers stand for: first those of the head, then those of everything.
-#[derive(Debug, Default)]
-struct Sent {
-    head: Arc<Corpus>,
-    all: Arc<Corpus>,
-}
-
-impl Sent {
-    fn command(&self, source: &Source, number: usize) -> Option<BString> {
-        let (corpus, index) = match number.checked_sub(self.head.len()) {
-            None => (&self.head, number),
-            Some(index) if index < self.all.len() => (&self.all, index),
-            Some(_) => return None,
-        };
-        let index = u32::try_from(index).ok()?;
-        match corpus.exact(index) {
-            Some(text) => Some(text.into()),
-            None => source.command(corpus.place(index)),
-        }
-    }
-}
-
-fn feed_and_wait(ctx: &Ctx, options: &Options, child: &mut Child) -> Result<Outcome, CommandError> {
-    let source = Source::open(ctx)?;
-    let scan = options.here.scan(options.scope, options.failed);
-    let sent = Arc::new(Mutex::new(Sent::default()));
+fn feed_and_wait(answers: &Arc<Answers>, child: &mut Child) -> Result<Outcome, CommandError> {
     if let Some(stdin) = child.stdin.take() {
-        let feeder = Feeder {
-            source: source.another(),
-            scan,
-            sent: Arc::clone(&sent),
-        };
+        let answers = Arc::clone(answers);
         // Not waited for: who picks early does not care for the rest.
-        std::thread::spawn(move || feeder.feed(stdin));
+        std::thread::spawn(move || answers.feed_first(stdin));
     }
     let mut output = Vec::new();
     if let Some(stdout) = &mut child.stdout {
@@ -145,13 +188,13 @@ fn feed_and_wait(ctx: &Ctx, options: &Options, child: &mut Child) -> Result<Outc
         .wait()
         .map_err(|err| CommandError::failed(format!("waiting for fzf: {err}")))?;
     match status.code() {
-        Some(0) => {
-            let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = number(&output);
-            Ok(number
-                .and_then(|number| sent.command(&source, number))
-                .map_or(Outcome::Cancelled, Outcome::Picked))
-        }
+        Some(0) => match place(&output) {
+            Some(place) => answers
+                .command(place)
+                .map(Outcome::Picked)
+                .ok_or_else(unreadable),
+            None => Ok(Outcome::Cancelled),
+        },
         // Nothing matches; cancelled.
         Some(1 | 130) => Ok(Outcome::Cancelled),
         _ => Err(CommandError::failed(format!("fzf ended with {status}"))
@@ -159,65 +202,39 @@ fn feed_and_wait(ctx: &Ctx, options: &Options, child: &mut Child) -> Result<Outc
     }
 }
 
-/// The number before the chosen line; options of the user's may print more before it.
-fn number(output: &[u8]) -> Option<usize> {
+/// The place before the chosen line; options of the user's may print more before it.
+fn place(output: &[u8]) -> Option<Place> {
     let line = output
         .rsplit(|&byte| byte == 0)
         .find(|line| !line.is_empty())?;
-    let (number, _) = line.split_once_str("\t")?;
-    number.to_str().ok()?.parse().ok()
+    let (place, _) = line.split_once_str("\t")?;
+    place.to_str().ok()?.parse().ok()
 }
 
-/// Writes everything to fzf.
-struct Feeder {
-    source: Source,
-    scan: Scan,
-    sent: Arc<Mutex<Sent>>,
-}
-
-impl Feeder {
-    fn feed(mut self, stdin: ChildStdin) {
-        let mut out = BufWriter::with_capacity(64 * 1024, stdin);
-        let Ok(head) = self.source.head(&self.scan, HEAD_ROWS) else {
-            return;
-        };
-        let head = Arc::new(head);
-        self.publish(|sent| sent.head = Arc::clone(&head));
-        let written = write_all(&mut out, &head, 0, |_| true).and_then(|()| out.flush());
-        if written.is_err() {
-            return;
-        }
-        self.source.ingest();
-        let loaded = self.source.all(&self.scan, |_| ControlFlow::Continue(()));
-        let Ok(Some(all)) = loaded else { return };
-        let all = Arc::new(all);
-        self.publish(|sent| sent.all = Arc::clone(&all));
-        let known: HashSet<&str> = (0..)
-            .take(head.len())
-            .map(|index| head.text(index))
-            .collect();
-        // EPIPE, the only error that a pipe has, says that fzf has ended.
-        let _ = write_all(&mut out, &all, head.len(), |text| !known.contains(text))
-            .and_then(|()| out.flush());
-    }
-
-    fn publish(&self, change: impl FnOnce(&mut Sent)) {
-        change(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner));
+/// What a command that fzf started prints: `scope`, `failed`, `preview PLACE`, `keys`.
+pub(crate) fn ask(request: &[String]) -> Result<(), CommandError> {
+    let done = match request {
+        [word] if word == "keys" => show_keys(),
+        words => answers::ask(&words.join(" ")),
+    };
+    match done {
+        // fzf wants something else by now.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|err| {
+            CommandError::failed(format!("asking the finder: {err}"))
+                .hint("this command is for fzf, which `rr search` starts")
+        }),
     }
 }
 
-fn write_all(
-    out: &mut impl io::Write,
-    corpus: &Corpus,
-    first_number: usize,
-    wanted: impl Fn(&str) -> bool,
-) -> io::Result<()> {
-    for index in 0..corpus.len() {
-        let text = corpus.text(u32::try_from(index).unwrap_or(u32::MAX));
-        if wanted(text) {
-            let shown = visible(text.into(), Breaks::Keep);
-            write!(out, "{}\t{shown}\0", first_number + index)?;
-        }
+fn show_keys() -> io::Result<()> {
+    let mut terminal = tty::open()?;
+    let (columns, _) = tty::size(&terminal);
+    let mut text = String::from("\x1b[H\x1b[2J");
+    for (key, what) in help::lines(Of::Fzf, usize::from(columns)) {
+        text.push_str(&format!("{key}{what}\r\n"));
     }
-    Ok(())
+    text.push_str("  any key: back");
+    terminal.write_all(text.as_bytes())?;
+    tty::wait_for_key(&terminal)
 }

@@ -27,6 +27,7 @@ pub(crate) enum Key {
     End,
     PageUp,
     PageDown,
+    F1,
     Paste(String),
     /// Sent by a key that has no meaning here.
     Unknown,
@@ -124,6 +125,10 @@ impl Decoder {
 
     fn csi(&mut self, rest: &[u8]) -> Option<Key> {
         let (last, params) = rest.split_last()?;
+        // The Linux console's function keys.
+        if rest == b"[" {
+            return None;
+        }
         if !(0x40..=0x7e).contains(last) {
             return (rest.len() > SEQUENCE_BYTES_MAX).then_some(Key::Unknown);
         }
@@ -139,6 +144,8 @@ impl Decoder {
             (b"3", b'~') => Key::Delete,
             (b"5", b'~') => Key::PageUp,
             (b"6", b'~') => Key::PageDown,
+            (b"11", b'~') | (b"[", b'A') => Key::F1,
+            (b"[", _) => Key::Unknown,
             (_, b'Z') => Key::BackTab,
             (_, letter) => cursor_key(*letter, modified),
         })
@@ -157,6 +164,7 @@ fn cursor_key(letter: u8, modified: bool) -> Key {
         (b'H', _) => Key::Home,
         (b'F', _) => Key::End,
         (b'M', _) => Key::Enter,
+        (b'P', _) => Key::F1,
         _ => Key::Unknown,
     }
 }
@@ -209,6 +217,10 @@ mod tests {
             ("\x1b[6~", Key::PageDown),
             ("\x1b[Z", Key::BackTab),
             ("\x1b[200~a\rb\x1b[201~", Key::Paste("a\rb".to_owned())),
+            ("\x1bOP", Key::F1),
+            ("\x1b[11~", Key::F1),
+            ("\x1b[[A", Key::F1),
+            ("\x1b[[B", Key::Unknown),
             ("\x1b[15~", Key::Unknown),
             ("\x1b[I", Key::Unknown),
         ] {

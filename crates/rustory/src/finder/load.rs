@@ -19,24 +19,14 @@ use rustory_store::{Access, Scan, Store, StoreError, Within};
 
 use super::Event;
 use super::corpus::{Builder, Corpus, Place};
+use super::devices::Devices;
 use super::matching::Wanted;
+use super::scope::{Filter, Scope};
 use super::tty::Waker;
 use crate::ctx::Ctx;
 use crate::drain;
 use crate::error::CommandError;
-
-/// Where the commands are looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Scope {
-    /// Everywhere
-    All,
-    /// On this device
-    Device,
-    /// In this directory
-    Directory,
-    /// In this session
-    Session,
-}
+use crate::settings::Settings;
 
 /// Where the finder stands: what the scopes mean here.
 #[derive(Clone, Debug)]
@@ -48,9 +38,9 @@ pub(crate) struct Here {
 }
 
 impl Here {
-    pub(crate) fn scan(&self, scope: Scope, failed: bool) -> Scan {
-        let within = match scope {
-            Scope::All => Within::Everything,
+    pub(crate) fn scan(&self, filter: Filter) -> Scan {
+        let within = match filter.scope {
+            Scope::All | Scope::Failed => Within::Everything,
             Scope::Device => Within::Device {
                 hostname: self.hostname.clone(),
             },
@@ -59,7 +49,7 @@ impl Here {
         };
         Scan {
             within,
-            failed,
+            failed: filter.is_failed_only(),
             limit: self.limit,
         }
     }
@@ -110,6 +100,18 @@ impl Source {
             Err(err) => return Err(err),
         };
         Ok(self.store.get_or_init(|| store).as_ref())
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.ctx.settings
+    }
+
+    /// What can't be read is not known.
+    pub(crate) fn devices(&self) -> Devices {
+        match self.store() {
+            Ok(Some(store)) => Devices::read(store, &self.ctx.settings),
+            _ => Devices::default(),
+        }
     }
 
     /// Closes the log, and gives its cache back, until it is needed again.

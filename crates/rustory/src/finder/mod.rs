@@ -15,15 +15,21 @@
 //! What is drawn is made harmless first ([`view`]); what is picked are the entry's exact bytes.
 
 mod app;
+mod columns;
 mod corpus;
 mod details;
+mod devices;
+mod facts;
 mod fzf;
+mod help;
 mod highlight;
 mod keys;
 mod line;
 mod load;
 mod matching;
+mod palette;
 mod query;
+mod scope;
 mod search;
 mod tty;
 mod view;
@@ -36,14 +42,15 @@ use crate::ctx::Ctx;
 use crate::error::CommandError;
 use crate::settings::Finder;
 
-pub(crate) use load::{Here, Scope, directories};
+pub(crate) use fzf::ask;
+pub(crate) use load::{Here, directories};
+pub(crate) use scope::{Filter, Scope};
 
 /// How the finder starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) query: String,
-    pub(crate) scope: Scope,
-    pub(crate) failed: bool,
+    pub(crate) filter: Filter,
     pub(crate) here: Here,
     /// Started by a shell's line editor.
     pub(crate) widget: bool,
@@ -89,6 +96,10 @@ fn builtin(ctx: &Ctx, options: Options) -> Result<Option<BString>, CommandError>
     tty::open().map_err(|_| no_terminal())?;
     let source = load::Source::open(ctx)?;
     app::run(source, options)
+}
+
+fn unreadable() -> CommandError {
+    CommandError::failed("the chosen entry can't be read any more")
 }
 
 fn no_terminal() -> CommandError {

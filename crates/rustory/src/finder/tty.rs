@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 
 /// Alternate screen, bracketed paste (so that a pasted line break is no Enter), no line wrap.
 const ENTER: &str = "\x1b[?1049h\x1b[?2004h\x1b[?7l\x1b[H\x1b[2J";
-const CLEAR: &str = "\x1b[m\x1b[H\x1b[2J";
+pub(crate) const CLEAR: &str = "\x1b[m\x1b[H\x1b[2J";
 const LEAVE: &str = "\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[m";
 /// For those who started the finder from a prompt, where nobody else switches it off.
 const PASTE_OFF: &str = "\x1b[?2004l";
@@ -129,13 +129,7 @@ impl Tty {
 
     /// Columns and rows; never 0.
     pub(crate) fn size(&self) -> (u16, u16) {
-        let size = rustix::termios::tcgetwinsize(&self.file);
-        let (cols, rows) = size.map_or((80, 24), |size| (size.ws_col, size.ws_row));
-        match (cols, rows) {
-            // Serial lines do not know.
-            (0, _) | (_, 0) => (80, 24),
-            known => known,
-        }
+        size(&self.file)
     }
 
     /// Waits for the next thing to happen; keys are left where they are unless `keyboard`.
@@ -211,6 +205,29 @@ impl Drop for Tty {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// Columns and rows; never 0.
+pub(crate) fn size(terminal: &File) -> (u16, u16) {
+    let size = rustix::termios::tcgetwinsize(terminal);
+    let (cols, rows) = size.map_or((80, 24), |size| (size.ws_col, size.ws_row));
+    match (cols, rows) {
+        // Serial lines do not know.
+        (0, _) | (_, 0) => (80, 24),
+        known => known,
+    }
+}
+
+/// Waits for any key and takes it from a terminal that is otherwise somebody else's.
+pub(crate) fn wait_for_key(mut terminal: &File) -> io::Result<()> {
+    let before = rustix::termios::tcgetattr(terminal)?;
+    let mut raw = before.clone();
+    raw.make_raw();
+    rustix::termios::tcsetattr(terminal, OptionalActions::Now, &raw)?;
+    // One read takes all bytes of a key.
+    let pressed = terminal.read(&mut [0; 64]);
+    rustix::termios::tcsetattr(terminal, OptionalActions::Now, &before)?;
+    pressed.map(drop)
 }
 
 /// Opens the terminal that we were started from, wherever stdin and stdout go.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bstr::{BString, ByteVec as _};
 use regex_lite::Regex;
 
-use super::{Finder, Settings, expand_tilde};
+use super::{Finder, Settings, Theme, expand_tilde};
 
 /// One setting.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "finder",
         set: finder,
+    },
+    Key {
+        name: "theme",
+        set: theme,
     },
     Key {
         name: "ignore",
@@ -135,6 +139,16 @@ fn finder(settings: &mut Settings, value: Value<'_>) -> Set {
         Some("fzf") => Finder::Fzf,
         Some("builtin") => Finder::Builtin,
         _ => return Err("expected `auto`, `fzf` or `builtin`".to_owned()),
+    };
+    Ok(())
+}
+
+fn theme(settings: &mut Settings, value: Value<'_>) -> Set {
+    settings.theme = match value.text() {
+        Some("auto") => Theme::Auto,
+        Some("dark") => Theme::Dark,
+        Some("light") => Theme::Light,
+        _ => return Err("expected `auto`, `dark` or `light`".to_owned()),
     };
     Ok(())
 }
