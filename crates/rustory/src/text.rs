@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_cut_between_characters_that_are_two_columns_wide() {
         for (columns, shown) in [
-            (10, "노트북 (집)"),
+            (11, "노트북 (집)"),
+            (10, "노트북 (…"),
             (8, "노트북…"),
             (7, "노트북…"),
             (3, "노…"),
@@ -111,9 +112,7 @@ mod tests {
             (0, ""),
         ] {
             let fitted = fit("노트북 (집)", columns);
-            if columns < 10 {
-                assert!(width(&fitted) <= columns, "{fitted}");
-            }
+            assert!(width(&fitted) <= columns, "{fitted}");
             assert_eq!(fitted.replace(' ', ""), shown.replace(' ', ""), "{columns}");
         }
         assert_eq!(pad("한", 4), "한  ");
