@@ -18,6 +18,7 @@ mod names;
 mod open;
 mod peers;
 mod read;
+mod rows;
 mod runs;
 mod scan;
 pub mod spool_dir;

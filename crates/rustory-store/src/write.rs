@@ -1,7 +1,7 @@
 //! Writing: one `BEGIN IMMEDIATE` transaction at a time, with everything that belongs together.
 
 use bstr::{BStr, ByteSlice as _};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use rustory_core::{Entry, EntryId, IngestSeq};
@@ -9,6 +9,7 @@ use rustory_core::{Entry, EntryId, IngestSeq};
 use crate::error::StoreError;
 use crate::open::Store;
 use crate::read::{COLUMNS, FROM, FROM_ANY, exact};
+use crate::rows::{self, ROWS_AT_ONCE, Row};
 use crate::tally::Changes;
 
 /// What became of an entry of our own.
@@ -105,16 +106,16 @@ impl Writer<'_> {
     /// # Errors
     /// [`StoreError`]; the transaction is then to be given up.
     pub fn append(&mut self, entry: &Entry) -> Result<Appended, StoreError> {
-        let (device, last) = self.own_device()?;
+        let (_, last) = self.own_device()?;
         let seq = last + 1;
         let mut entry = entry.clone();
         entry.device_id = self.own_id.to_owned();
         entry.device_seq = Some(seq);
-        let Some(at) = self.insert_row(&entry, device)? else {
-            return Ok(Appended::Known);
-        };
-        self.own = Some((device, seq));
-        Ok(Appended::New(IngestSeq::from_rowid(at), seq))
+        let row = self.row(&entry)?;
+        Ok(match self.put_row(&row)? {
+            Some(at) => Appended::New(IngestSeq::from_rowid(at), seq),
+            None => Appended::Known,
+        })
     }
 
     /// Inserts an entry of any device as it came. `false`: nothing changed.
@@ -126,18 +127,11 @@ impl Writer<'_> {
     /// # Errors
     /// [`StoreError`]; the transaction is then to be given up.
     pub fn insert(&mut self, entry: &Entry) -> Result<bool, StoreError> {
-        let device = self.device(&entry.device_id)?;
-        let new = self.insert_row(entry, device)?.is_some()
-            || (self.replaces(entry, device)? && self.insert_row(entry, device)?.is_some());
-        // Our own rows that come back (a recreated database) move our own count on.
-        if new
-            && entry.device_id == self.own_id
-            && let Some(seq) = entry.device_seq
-        {
-            let (_, last) = self.own_device()?;
-            self.own = Some((device, last.max(seq)));
+        let row = self.row(entry)?;
+        if self.put_row(&row)?.is_some() {
+            return Ok(true);
         }
-        Ok(new)
+        Ok(self.replace_row(&row)?.is_some())
     }
 
     /// Puts an entry in the place of the one with its id, whatever that says, at the head of the
@@ -218,14 +212,55 @@ impl Writer<'_> {
     /// # Errors
     /// [`StoreError`]; the transaction is then to be given up.
     pub fn insert_all(&mut self, entries: &[Entry]) -> Result<Inserted, StoreError> {
+        let (many, few) = entries.as_chunks::<ROWS_AT_ONCE>();
         let mut inserted = 0;
-        for entry in entries {
+        for entries in many {
+            inserted += self.insert_many(entries)?;
+        }
+        for entry in few {
             inserted += u64::from(self.insert(entry)?);
         }
         Ok(Inserted {
             inserted,
             ignored: entries.len() as u64 - inserted,
         })
+    }
+
+    /// As [`Writer::insert`] for each, with one statement: what a statement costs by itself is as
+    /// much as a row. Returns how many changed something.
+    fn insert_many(&mut self, entries: &[Entry; ROWS_AT_ONCE]) -> Result<u64, StoreError> {
+        let before = self.head()?.as_rowid();
+        let rows = entries.iter().map(|entry| self.row(entry));
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        if self.run(|tx| rows::insert_many(tx, &rows))? == rows.len() {
+            // Where none is passed over, places follow each other.
+            let first = self.tx.last_insert_rowid() + 1 - rows.len() as i64;
+            for (row, at) in rows.iter().zip(first..) {
+                self.came(row, at)?;
+            }
+            return Ok(ROWS_AT_ONCE as u64);
+        }
+        let mut counted = HashSet::new();
+        for row in &rows {
+            let is_new = |at: &i64| *at > before && !counted.contains(at);
+            let at = match self.run(|tx| rows::place(tx, row.entry.id))?.filter(is_new) {
+                Some(at) => {
+                    self.came(row, at)?;
+                    Some(at)
+                }
+                None => self.replace_row(row)?,
+            };
+            counted.extend(at);
+        }
+        Ok(counted.len() as u64)
+    }
+
+    /// Puts an entry in the place of another one that has its id, if it is to go. Returns its place.
+    fn replace_row(&mut self, row: &Row<'_>) -> Result<Option<i64>, StoreError> {
+        match self.replaces(row.entry, row.device)? {
+            true => self.put_row(row),
+            false => Ok(None),
+        }
     }
 
     /// Makes room for `entry` if another one holds its id and has the larger hash, or is no
@@ -340,40 +375,39 @@ impl Writer<'_> {
     }
 
     /// Inserts an entry and counts it. Returns its place; `None`: its id is taken.
-    fn insert_row(&mut self, entry: &Entry, device: i64) -> Result<Option<i64>, StoreError> {
-        let context = self.context(entry)?;
-        let dir = self.dir(entry.cwd.as_ref())?;
-        let session = self.session(&entry.session)?;
-        let extra = (!entry.extra.is_empty())
-            .then(|| serde_json::to_string(&entry.extra))
-            .transpose()
-            .expect("a map of JSON values is JSON");
-        let sql = "INSERT INTO entries (entry_id, ts, device, device_seq, context, dir, session,
-                     exit_code, duration_ms, cmd, extra)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-                   ON CONFLICT (entry_id) DO NOTHING";
-        let rows = self.run(|tx| {
-            tx.prepare_cached(sql)?.execute(params![
-                &entry.id.as_bytes()[..],
-                entry.ts.as_micros(),
-                device,
-                entry.device_seq.map(u64::cast_signed),
-                context,
-                dir,
-                session,
-                entry.exit_code,
-                entry.duration_ms.map(u64::cast_signed),
-                text_or_bytes(entry.cmd.as_ref()),
-                extra,
-            ])
-        })?;
-        if rows == 0 {
+    fn put_row(&mut self, row: &Row<'_>) -> Result<Option<i64>, StoreError> {
+        if !self.run(|tx| rows::insert_one(tx, row))? {
             return Ok(None);
         }
         let at = self.tx.last_insert_rowid();
+        self.came(row, at)?;
+        Ok(Some(at))
+    }
+
+    /// Counts a row that is new.
+    fn came(&mut self, row: &Row<'_>, at: i64) -> Result<(), StoreError> {
+        let Row { entry, device, .. } = *row;
         self.changes
             .came(device, entry.device_seq, entry.content_hash(), at);
-        Ok(Some(at))
+        // Our own rows that come back (a recreated database) move our own count on.
+        if entry.device_id == self.own_id
+            && let Some(seq) = entry.device_seq
+        {
+            let (_, last) = self.own_device()?;
+            self.own = Some((device, last.max(seq)));
+        }
+        Ok(())
+    }
+
+    /// An entry with the small integers of its texts, which are made where there are none.
+    fn row<'e>(&mut self, entry: &'e Entry) -> Result<Row<'e>, StoreError> {
+        Ok(Row {
+            entry,
+            device: self.device(&entry.device_id)?,
+            context: self.context(entry)?,
+            dir: self.dir(entry.cwd.as_ref())?,
+            session: self.session(&entry.session)?,
+        })
     }
 
     fn device(&mut self, device_id: &str) -> Result<i64, StoreError> {
@@ -478,13 +512,4 @@ fn stored(tx: &Connection, id: EntryId) -> rusqlite::Result<Option<StoredRow>> {
     tx.prepare_cached(&sql)?
         .query_row([&id.as_bytes()[..]], row)
         .optional()
-}
-
-/// Text where it is text, so that any SQLite tool shows it.
-fn text_or_bytes(cmd: &BStr) -> rusqlite::types::ToSqlOutput<'_> {
-    use rusqlite::types::{ToSqlOutput, ValueRef};
-    ToSqlOutput::Borrowed(match cmd.to_str() {
-        Ok(text) => ValueRef::Text(text.as_bytes()),
-        Err(_) => ValueRef::Blob(cmd.as_bytes()),
-    })
 }

@@ -379,8 +379,67 @@ fn one_oversized_entry_travels_alone_and_a_batch_ends_by_bytes() {
     assert_eq!((rest.entries.len(), rest.at_head), (2, true));
 }
 
+#[test]
+fn the_newest_of_a_device_is_noted_with_its_place() {
+    let home = Home::new();
+    let entries: Vec<_> = (1..=192).map(|n| entry("a", n)).collect();
+    home.store().insert(&entries).unwrap();
+    let noted = rusqlite::Connection::open(home.db()).unwrap().query_row(
+        "SELECT d.seq_max, e.device_seq FROM devices d JOIN entries e ON e.ingest_seq = d.newest
+         WHERE d.device_id = 'a'",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    );
+    assert_eq!(noted, Ok((192, 192)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Few ids and few contents, so that ids come again within a batch and in later ones, with the
+    /// same and with other contents, and our own come back.
+    #[test]
+    fn many_at_once_and_one_at_a_time_come_to_the_same(
+        picks in proptest::collection::vec((1..300_u64, 0..2_u8, 0..3_usize), 1..600),
+        cut in 0..600_usize,
+    ) {
+        let entries: Vec<_> = picks
+            .iter()
+            .map(|&(n, content, device)| {
+                let mut picked = entry(["own", "b", "c"][device], n);
+                picked.id = entry("any", n).id;
+                picked.cmd = format!("{n} {content}").into();
+                picked
+            })
+            .collect();
+        let homes = [Home::new(), Home::new()];
+        let open = |home: &Home| Store::open(&home.db(), Access::PATIENT, Some("own")).unwrap();
+        let [mut many, mut single] = homes.each_ref().map(open);
+        let (early, late) = entries.split_at(cut.min(entries.len()));
+        for batch in [early, late] {
+            let at_once = many.insert(batch).unwrap();
+            prop_assert_eq!(at_once.inserted + at_once.ignored, batch.len() as u64);
+            for entry in batch {
+                single.insert(std::slice::from_ref(entry)).unwrap();
+            }
+            let [stored, expected] = [&many, &single].map(|store| {
+                let mut all = all(store);
+                all.sort_by_key(|entry| entry.id);
+                all
+            });
+            prop_assert_eq!(stored, expected);
+            prop_assert_eq!(many.summary().unwrap().origins, single.summary().unwrap().origins);
+            prop_assert!(many.verify(|_, _| ()).unwrap().is_sound());
+        }
+        let next = [&mut many, &mut single].map(|store| {
+            let append = |writer: &mut rustory_store::Writer<'_>| writer.append(&entry("own", 1_000));
+            match store.write::<_, StoreError>(append).unwrap() {
+                Appended::New(_, seq) => seq,
+                Appended::Known => 0,
+            }
+        });
+        prop_assert_eq!(next[0], next[1], "the number that is given out next");
+    }
 
     /// Whatever the page size, following the cursor reads every entry once, in order, and an
     /// empty page means the end.
