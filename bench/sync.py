@@ -139,8 +139,25 @@ def quiet_round(rr, base, near, far, args):
     return up + down, common.statistics.median(times)
 
 
+class Repaired(threading.Thread):
+    """Watches two databases until both hold `count` entries; `at` is when, by the monotonic clock."""
+
+    def __init__(self, homes, count):
+        super().__init__(daemon=True)
+        self.waiting, self.count, self.at = [database(home) for home in homes], count, None
+
+    def run(self):
+        opened = [sqlite3.connect(f"file:{path}?mode=ro", uri=True) for path in self.waiting]
+        # The sums are kept with every insert: reading them costs the two processes nothing.
+        counts = "SELECT sum(count) FROM devices"
+        while any(db.execute(counts).fetchone()[0] < self.count for db in opened):
+            time.sleep(0.01)
+        self.at = time.monotonic()
+
+
 def differences(rr, base, source, args, delay_ms=500):
-    """Ten entries missing, five on each side: bytes, round trips, seconds without delay."""
+    """Ten entries missing, five on each side: bytes, round trips until they are repaired and until that is
+    proven, seconds without delay."""
     count = os.path.join(base, "count")
     results = []
     for delay in (delay_ms, 0):
@@ -155,14 +172,18 @@ def differences(rr, base, source, args, delay_ms=500):
                 for n in range(5):
                     at = args.entries * (2 * n + parity + 1) // 12
                     db.execute("DELETE FROM entries WHERE ingest_seq = ?", (at,))
-            subprocess.run([rr, "verify", "-q"], env=common.environment(home), check=False)
+            subprocess.run([rr, "verify", "-q"], env=common.environment(home), capture_output=True, check=False)
+        watch = Repaired((near, far), args.entries)
+        watch.start()
+        began = time.monotonic()
         report, cost = sync(rr, near, far_end(base, rr, far, delay, count))
-        wall = report["ms"] / 1000
+        watch.join(timeout=5)
         assert report["identical"] and report["received"] == 5 and report["sent"] == 5, report
         with open(count) as file:
-            results.append((sum(map(int, file.read().split())), wall, cost.peak))
-    (size, slow, peak), (_, fast, _) = results
-    return size, (slow - fast) / (2 * delay_ms / 1000), fast, peak
+            results.append((sum(map(int, file.read().split())), watch.at - began, report["ms"] / 1000, cost.peak))
+    (size, slow_repair, slow, peak), (_, fast_repair, fast, _) = results
+    trip = 2 * delay_ms / 1000
+    return size, (slow_repair - fast_repair) / trip, (slow - fast) / trip, fast, peak
 
 
 def main():
@@ -188,7 +209,7 @@ def main():
     rows = first_sync(rr, args.insert, base, far, args)
     near = os.path.join(base, NEAR)
     size, took = quiet_round(rr, base, near, far, args)
-    wire, trips, fast, peak = differences(rr, base, far, args)
+    wire, repaired, trips, fast, peak = differences(rr, base, far, args)
     median = common.statistics.median
     mb = 1e6
     print(f"{args.entries:,} entries, {args.runs} runs, medians; rr {common.version(rr)}\n")
@@ -199,7 +220,8 @@ def main():
     print(f"| peak memory, receiver / sender | {max(r[3] for r in rows) / mb:.0f} / {max(r[4] for r in rows) / mb:.0f} MB | 100 MB |")
     print(f"| a round with nothing new, both ways together | {size} bytes, {took:.1f} ms | 1,024 bytes, 5 ms |")
     print(f"| 10 differences: on the wire | {wire:,} bytes | 100,000 |")
-    print(f"| 10 differences: round trips, hello and proof included | {trips:.1f} | 5 |")
+    print(f"| 10 differences: round trips until both have them | {repaired:.1f} | 5 |")
+    print(f"| 10 differences: round trips until that is proven | {trips:.1f} | |")
     print(f"| 10 differences: time, peak memory | {fast:.2f} s, {peak / mb:.0f} MB | |")
 
 
