@@ -14,8 +14,9 @@ use crate::error::CommandError;
 use crate::keys::{self, Keys};
 use crate::settings::{Edit, Origin};
 
-/// Addresses of this device in a code: each makes it longer, and one of these works or none.
-const ADDRS_MAX: usize = 3;
+/// Addresses of this device in a code: the local network's and perhaps a VPN's. With more of them its
+/// QR code would not fit a screen of 24 lines.
+const ADDRS_MAX: usize = 2;
 
 /// What a device is called, in a code.
 const NAME_CHARS_MAX: usize = 24;
@@ -80,13 +81,13 @@ fn outgoing() -> Vec<IpAddr> {
     own.map(|addr: SocketAddr| addr.ip()).collect()
 }
 
-/// Those by which this machine reaches others come first: bridges of containers and the like are
-/// no help to anybody. IPv4 before IPv6, which is longer and rarer in a home.
+/// IPv4 before IPv6, which makes a code much longer and is rarely the only way in a home; then those by
+/// which this machine reaches others, since bridges of containers and the like are no help to anybody.
 fn nearest_first(mut addrs: Vec<Multiaddr>, outgoing: &[IpAddr]) -> Vec<Multiaddr> {
     addrs.sort_by_key(|addr| {
         let ip = host(addr);
         let is_way_out = ip.is_some_and(|ip| outgoing.contains(&ip));
-        (!is_way_out, ip.is_some_and(|ip| ip.is_ipv6()))
+        (ip.is_some_and(|ip| ip.is_ipv6()), !is_way_out)
     });
     addrs.truncate(ADDRS_MAX);
     addrs
@@ -253,7 +254,9 @@ mod tests {
         let out = ["192.168.1.4", "2001:db8::5"].map(|ip| ip.parse().unwrap());
         let sorted = nearest_first(parsed, &out);
         let shown: Vec<String> = sorted.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, [addrs[3], addrs[1], addrs[0]]);
+        assert_eq!(shown, [addrs[3], addrs[0]]);
+        let only = nearest_first(vec![addrs[1].parse().unwrap()], &out);
+        assert_eq!(only.len(), 1);
     }
 
     #[test]

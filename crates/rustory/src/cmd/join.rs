@@ -276,7 +276,7 @@ impl<'a> Joining<'a> {
 
 fn expired(ago: u64) -> CommandError {
     let ago = match ago {
-        0..120 => format!("{ago} seconds"),
+        0..120 => format!("{ago} s"),
         120..7_200 => format!("{} minutes", ago / 60),
         7_200..172_800 => format!("{} hours", ago / 3_600),
         _ => format!("{} days", ago / 86_400),
