@@ -166,6 +166,7 @@ async fn a_stream_ends_on_both_sides_when_either_closes_the_connection() {
     let mut of_b = config(key, "b");
     of_b.peer_book.insert(a.id(), a.addrs().await);
     let b = Device::start(of_b);
+    b.talk(a.id()).await;
     let (mut here, mut there) = (b.open(a.id()).await.unwrap(), a.open(b.id()).await.unwrap());
     let stopped = async {
         // Both wait for something to read by then.

@@ -6,7 +6,8 @@ mod p2p_support;
 use std::time::Duration;
 
 use p2p_support::{Device, Proxy, config, free_port, hub_config, key, spec, start_hub};
-use rustory_net::p2p::{HubError, Path, ServiceState, listen_addr};
+use rustory_net::p2p::{HubError, NodeEvent, Path, ServiceState, listen_addr};
+use tokio::io::AsyncReadExt;
 
 #[tokio::test]
 async fn a_hub_that_fell_silent_is_left_and_found_again_after_a_change_of_the_network() {
@@ -52,6 +53,36 @@ async fn a_peer_that_fell_silent_is_reached_another_way() {
         Duration::from_secs(5),
         "a round trip",
         p2p_support::round_trip(opened, 1000),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn connections_are_doubted_after_a_change_of_the_network() {
+    let key = key();
+    let a = Device::start(config(key, "a"));
+    let port = p2p_support::port_of(&a.addrs().await[0]);
+    let (proxy, living) = (Proxy::to(port).await, Device::start(config(key, "c")));
+    let way = listen_addr(&format!("127.0.0.1:{}", proxy.port)).unwrap();
+    let mut of_b = config(key, "b");
+    of_b.peer_book.insert(a.id(), vec![way]);
+    of_b.peer_book.insert(living.id(), living.addrs().await);
+    let mut b = Device::start(of_b);
+    let (mut silent, alive) = (b.open(a.id()).await, b.open(living.id()).await);
+    proxy.freeze().await;
+    b.handle.network_changed().await;
+    let gone = |event: &NodeEvent| match event {
+        NodeEvent::PeerGone { peer } => Some(*peer),
+        _ => None,
+    };
+    assert_eq!(b.until("gone", gone).await, a.id());
+    // What ran there has ended; the connection that answers goes on.
+    let mut byte = [0];
+    let read = silent.as_mut().unwrap().read(&mut byte);
+    assert!(!matches!(p2p_support::soon("an end", read).await, Ok(1..)));
+    p2p_support::soon(
+        "a round trip",
+        p2p_support::round_trip(alive.unwrap(), 1000),
     )
     .await;
 }

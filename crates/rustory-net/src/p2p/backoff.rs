@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use super::limits::{HUB_BACKOFF_MAX, HUB_BACKOFF_MIN};
 
-/// Waits of 1 to 60 s for one thing that keeps failing.
+/// Growing waits for one thing that keeps failing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The wait after one more failure: half to all of 1, 2, 4 ... 60 s.
+    /// The wait after one more failure: half to all of [`HUB_BACKOFF_MIN`], twice that, and so on
+    /// up to [`HUB_BACKOFF_MAX`].
     pub(super) fn next(&mut self) -> Duration {
-        let doubled = HUB_BACKOFF_MIN.saturating_mul(1 << self.failures.min(10));
+        self.next_within(HUB_BACKOFF_MIN, HUB_BACKOFF_MAX)
+    }
+
+    /// The same with other bounds.
+    pub(super) fn next_within(&mut self, first: Duration, most: Duration) -> Duration {
+        let doubled = first.saturating_mul(1 << self.failures.min(16));
         self.failures += 1;
-        let most = doubled.min(HUB_BACKOFF_MAX);
+        let most = doubled.min(most);
         most / 2 + jitter(most / 2)
     }
 
@@ -38,7 +44,7 @@ mod tests {
     #[test]
     fn waits_grow_to_a_minute_and_start_again_after_a_success() {
         let mut backoff = Backoff::default();
-        for most in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+        for most in [2, 4, 8, 16, 32, 60, 60, 60] {
             let wait = backoff.next();
             let most = Duration::from_secs(most);
             assert!(wait >= most / 2 && wait <= most, "{wait:?} {most:?}");

@@ -1,8 +1,8 @@
 //! A hub: the tracker that devices find each other by, and the relay that they reach each other
 //! through, in one process on one port.
 //!
-//! It keeps nothing on disk but its identity key: devices announce themselves again within a
-//! minute. It holds the swarm key, because only members may connect; what devices say to each other
+//! It keeps nothing on disk but its identity key: devices announce themselves when they
+//! come back. It holds the swarm key, because only members may connect; what devices say to each other
 //! through it stays encrypted between them.
 
 use std::collections::{HashMap, HashSet};
@@ -15,7 +15,7 @@ use libp2p::core::transport::ListenerId;
 use libp2p::request_response::{self, ProtocolSupport, ResponseChannel};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{ConnectionId, ListenError, NetworkBehaviour, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, connection_limits, identify, ping, relay};
+use libp2p::{Multiaddr, PeerId, connection_limits, identify, relay};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ use super::limits::{
     RELAY_RESERVATIONS_PER_PEER_MAX,
 };
 use super::node::parts;
+use super::pulse::Pulse;
 use super::registry::Registry;
 use super::tracker::{Announce, Refusal, Reply, TrackerCodec};
 use super::transport;
@@ -152,7 +153,7 @@ struct Behaviour {
     // First, so that what is refused costs the others nothing.
     limits: connection_limits::Behaviour,
     identify: identify::Behaviour,
-    ping: ping::Behaviour,
+    pulse: Pulse,
     relay: Toggle<relay::Behaviour>,
     tracker: Toggle<request_response::Behaviour<TrackerCodec>>,
 }
@@ -326,13 +327,6 @@ impl Task {
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Ping(ping::Event {
-                connection,
-                result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
-                ..
-            }) => {
-                self.swarm.close_connection(connection);
-            }
             BehaviourEvent::Relay(event) => self.on_relay(event),
             BehaviourEvent::Tracker(request_response::Event::Message {
                 peer,
@@ -417,7 +411,7 @@ fn behaviour(config: &HubConfig) -> Behaviour {
                 .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX)),
         ),
         identify: parts::identify(&config.identity),
-        ping: parts::ping(),
+        pulse: Pulse::new(true),
         relay: relay.into(),
         tracker: tracker.into(),
     }

@@ -95,7 +95,7 @@ pub enum MalformedKey {
 
 /// The key that all devices of one swarm share, and nobody else has.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SwarmKey(PreSharedKey);
+pub struct SwarmKey([u8; SWARM_KEY_BYTES]);
 
 /// Redacted: shows the fingerprint.
 impl fmt::Debug for SwarmKey {
@@ -130,7 +130,7 @@ impl SwarmKey {
     pub fn generate() -> Result<SwarmKey, KeyFileError> {
         let mut bytes = [0; SWARM_KEY_BYTES];
         getrandom::fill(&mut bytes).map_err(|_| KeyFileError::NoRandomness)?;
-        Ok(SwarmKey(PreSharedKey::new(bytes)))
+        Ok(SwarmKey(bytes))
     }
 
     /// Reads the form that kubo and go-ipfs write: the lines `/key/swarm/psk/1.0.0/`, `/base16/` and
@@ -151,13 +151,13 @@ impl SwarmKey {
         if lines.any(|line| !line.trim_end().is_empty()) {
             return Err(MalformedKey::Trailing);
         }
-        Ok(SwarmKey(PreSharedKey::new(bytes)))
+        Ok(SwarmKey(bytes))
     }
 
     /// The text of its file. Secret.
     #[must_use]
     pub fn to_text(&self) -> String {
-        self.0.to_key_file()
+        PreSharedKey::new(self.0).to_key_file()
     }
 
     /// The key alone, as a pairing code carries it. Secret.
@@ -177,7 +177,7 @@ impl SwarmKey {
     /// What may be shown of it.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(self.0.fingerprint().to_string())
+        Fingerprint(PreSharedKey::new(self.0).fingerprint().to_string())
     }
 
     /// Reads the key file; never makes one.
@@ -196,7 +196,7 @@ impl SwarmKey {
         write_key(path, &self.to_text())
     }
 
-    pub(super) fn pre_shared(&self) -> PreSharedKey {
+    pub(super) fn bytes(&self) -> [u8; SWARM_KEY_BYTES] {
         self.0
     }
 }

@@ -14,10 +14,10 @@ use std::task::{Context, Poll, ready};
 
 use futures::future::Either;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use libp2p::pnet::{PnetConfig, PnetError, PnetOutput};
 
 use super::key::{Fingerprint, SwarmKey};
 use super::limits::{REFUSAL_DRAIN_BYTES_MAX, REFUSAL_LINGER};
+use super::psk::Psk;
 
 /// What either side of a connection sends first.
 const HEADER: &[u8; 20] = b"\x13/multistream/1.0.0\n";
@@ -52,13 +52,13 @@ pub(super) enum AdmitError {
     #[error("wrong swarm key")]
     Mismatch(#[source] SwarmKeyMismatch),
     #[error("the swarm key handshake broke off")]
-    Handshake(#[source] PnetError),
+    Handshake(#[source] io::Error),
     #[error("the connection ended before the protocol header")]
     Header(#[source] io::Error),
 }
 
 /// A connection, encrypted with the swarm key where there is one.
-type Encrypted<S> = Either<PnetOutput<S>, S>;
+type Encrypted<S> = Either<Psk<S>, S>;
 
 /// Encrypts `stream` with the swarm key and checks that the other side has the same.
 ///
@@ -74,17 +74,14 @@ where
 {
     let ours = key.map(|key| key.fingerprint());
     let mut inner: Encrypted<S> = match key {
-        Some(key) => Either::Left(
-            PnetConfig::new(key.pre_shared())
-                .handshake(stream)
-                .await
-                .map_err(AdmitError::Handshake)?,
-        ),
+        Some(key) => Either::Left(Psk::new(stream, key).map_err(AdmitError::Handshake)?),
         None => Either::Right(stream),
     };
     if initiator {
         return Ok(Checked::new(inner, Header::Expected, ours));
     }
+    // The dialer reads nothing before it has our nonce.
+    inner.flush().await.map_err(AdmitError::Handshake)?;
     let mut first = [0; HEADER.len()];
     inner
         .read_exact(&mut first)

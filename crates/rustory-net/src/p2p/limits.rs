@@ -20,18 +20,46 @@ pub(super) const REFUSAL_LINGER: Duration = Duration::from_secs(1);
 pub(super) const REFUSAL_DRAIN_BYTES_MAX: usize = 4 * 1024;
 
 /// A connection without streams, reservation or other use is closed after this long. Longer than
-/// [`ANNOUNCE_INTERVAL`], so that the heartbeat alone keeps a device connected to its tracker.
+/// [`PULSE_EVERY`], so that signs of life keep a device connected to a hub that does not relay.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How often each connection is pinged. With [`PING_TIMEOUT`] it finds a dead one within 40 s: the
-/// first failure is tolerated silently by the protocol's implementation.
-pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// The system shows the other one that a connection is in use when nothing was heard for this long:
+/// TCP's keepalive, which wakes no process. Home routers forget a connection after 5 minutes of
+/// silence, some after 2.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(90);
 
-/// How long a ping may take. A mobile link that is slower is as good as down.
-pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, and how many times, it does so again before the connection is dead: noticed within
+/// 135 s although nobody has anything to say.
+pub(super) const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// See [`KEEPALIVE_EVERY`].
+pub(super) const KEEPALIVE_TRIES: u32 = 3;
+
+/// What was sent and is not acknowledged for so long shows that a connection is dead: whoever has
+/// something to say notices it by that. A train in a tunnel is back by then, or starts anew.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// How often a hub is asked for a sign of life: that its host answers does not say that it does.
+/// Less than a proxy before a hub keeps silent connections, which is 5 to 10 minutes mostly.
+pub(super) const PULSE_EVERY: Duration = Duration::from_secs(120);
+
+/// How long that may take. A device that sends its whole history up a slow line has some MB before
+/// it; that something arrives at all is [`UNACKNOWLEDGED_MAX`]'s matter.
+pub(super) const PULSE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same after a change of the network, when all connections may be dead and nothing is on its
+/// way: three round trips of the slowest mobile line.
+pub(super) const DOUBT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often peers ask each other again who they are; addresses that change are pushed at once.
-pub(super) const IDENTIFY_INTERVAL: Duration = Duration::from_secs(600);
+pub(super) const IDENTIFY_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// How often the local network is asked who is there. A device asks when it comes, and whoever is
+/// there answers; so this only finds those whose answers were lost. Each time all devices answer to
+/// all.
+pub(super) const MDNS_EVERY: Duration = Duration::from_secs(30 * 60);
+
+/// How long others believe what a device says on the local network: two answers may be lost.
+pub(super) const MDNS_TTL: Duration = Duration::from_secs(100 * 60);
 
 /// Connections in their handshake, on a device. Its swarm has some ten devices.
 pub(super) const DEVICE_PENDING_INCOMING_MAX: u32 = 64;
@@ -74,9 +102,10 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(25);
 /// is dialled too. A LAN answers within a few milliseconds.
 pub(super) const TRACKER_ADDRS_AFTER: Duration = Duration::from_millis(250);
 
-/// Head start of direct addresses before a relay is tried too: three round trips over the Atlantic.
-/// An address behind a firewall answers nothing, and would cost [`HANDSHAKE_TIMEOUT`].
-pub(super) const RELAYS_AFTER: Duration = Duration::from_millis(750);
+/// Head start of direct addresses before a relay is tried too: a handshake over the Atlantic. An
+/// address behind a firewall answers nothing, and would cost [`HANDSHAKE_TIMEOUT`]; a relayed connection
+/// too many costs some KB.
+pub(super) const RELAYS_AFTER: Duration = Duration::from_millis(400);
 
 /// How often a peer that can't be reached yet is looked at again while hubs are still connecting.
 pub(super) const SETTLE_STEP: Duration = Duration::from_millis(200);
@@ -84,6 +113,20 @@ pub(super) const SETTLE_STEP: Duration = Duration::from_millis(200);
 /// A peer that is reached only through a relay is dialled directly again when a stream is opened,
 /// but not more often than this.
 pub(super) const DIRECT_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// And again by itself, with a hole punched anew, after this long, twice that, and so on: the other
+/// router may have forgotten what stood in the way, or somebody has carried a device home.
+pub(super) const DIRECT_BACKOFF_MIN: Duration = Duration::from_secs(30);
+
+/// The same at the longest. Two symmetric routers never let a hole be punched; trying costs some KB.
+pub(super) const DIRECT_BACKOFF_MAX: Duration = Duration::from_secs(1800);
+
+/// After a change of our network it is tried when hubs have had time to see where we are now.
+pub(super) const DIRECT_SETTLE: Duration = Duration::from_secs(2);
+
+/// A relayed connection that was made to punch a hole is kept this long without streams. Nearly all
+/// holes are punched at the first attempt, within a few round trips.
+pub(super) const PUNCH_MAX: Duration = Duration::from_secs(10);
 
 /// A connection that a better one replaced is kept this long without streams, for those that the
 /// other side was opening.
@@ -108,10 +151,17 @@ pub(super) const DIAL_CONCURRENCY: u8 = 16;
 
 // --- hubs and relays, as a device sees them ---
 
-/// First wait before a hub is dialled again; doubled each time, with jitter.
-pub const HUB_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// First wait before a hub is dialled again, with jitter from half of it on; doubled each time.
+pub const HUB_BACKOFF_MIN: Duration = Duration::from_secs(2);
 
-/// Longest wait before a hub is dialled again. One that returns sees its devices spread over this.
+/// Longest wait before a hub is dialled again that served us lately: it is being restarted. 64
+/// devices come back over 8 s then.
+pub const HUB_RETURN_MAX: Duration = Duration::from_secs(15);
+
+/// What is lately: an upgrade of its machine takes no longer.
+pub(super) const HUB_RETURNS_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// Longest wait before a hub is dialled again that has been away for longer.
 pub const HUB_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// How long hubs are not dialled at the start, unless an address to listen on is ready before. A dial
@@ -127,9 +177,9 @@ pub(super) const KICK_JITTER: Duration = Duration::from_millis(500);
 /// Changes of our own addresses within this are announced together.
 pub(super) const ANNOUNCE_DEBOUNCE: Duration = Duration::from_millis(300);
 
-/// How often a device announces itself. Also what finds a dead hub: an answer takes no longer than
-/// [`TRACKER_TIMEOUT`].
-pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
+/// The second announcement over a connection. After a hub has started, whoever comes back first is
+/// told of nobody; later ones find the earlier.
+pub const ANNOUNCE_AGAIN: Duration = Duration::from_secs(300);
 
 /// A tracker that does not know the protocol may be a foreign relay; asked again this rarely.
 pub(super) const FOREIGN_RETRY: Duration = Duration::from_secs(600);
@@ -179,16 +229,17 @@ pub const TRACKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Announcements of one connection that are read at once.
 pub(super) const TRACKER_STREAMS_MAX: usize = 4;
 
-/// A device is forgotten this long after its last announcement: three of them may be lost.
-pub const TRACKER_TTL: Duration = Duration::from_secs(3 * 60);
+/// A device is forgotten this long after its last announcement. It announces itself when it connects,
+/// when something changes, and at half of this; whether it is there is known by its connection.
+pub const TRACKER_TTL: Duration = Duration::from_secs(3600);
 
 /// Bounds of the time to live that a device may ask for.
 pub const TRACKER_TTL_MIN: Duration = Duration::from_secs(30);
 /// See [`TRACKER_TTL_MIN`].
 pub const TRACKER_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Announcements that one device may send within [`TRACKER_RATE_WINDOW`]. One a minute is usual,
-/// and one for each change of address.
+/// Announcements that one device may send within [`TRACKER_RATE_WINDOW`]. One for each change of
+/// address is usual.
 pub const TRACKER_RATE_MAX: u32 = 30;
 /// See [`TRACKER_RATE_MAX`].
 pub const TRACKER_RATE_WINDOW: Duration = Duration::from_secs(60);
@@ -283,7 +334,12 @@ mod tests {
                 secs(RELAY_RESERVATION_DURATION),
             ),
             ("DRAIN_MAX", secs(DRAIN_MAX)),
+            ("HUB_RETURN_MAX", secs(HUB_RETURN_MAX)),
             ("HUB_BACKOFF_MAX", secs(HUB_BACKOFF_MAX)),
+            ("KEEPALIVE_AFTER", secs(KEEPALIVE_AFTER)),
+            ("UNACKNOWLEDGED_MAX", secs(UNACKNOWLEDGED_MAX)),
+            ("PULSE_EVERY", secs(PULSE_EVERY)),
+            ("MDNS_EVERY", secs(MDNS_EVERY)),
             ("HUB_STOP_GRACE", secs(HUB_STOP_GRACE)),
         ];
         for (name, value) in rows {

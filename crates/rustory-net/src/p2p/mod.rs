@@ -19,6 +19,8 @@ mod hub;
 mod key;
 mod keycheck;
 mod node;
+mod psk;
+mod pulse;
 mod reach;
 mod registry;
 mod stream;

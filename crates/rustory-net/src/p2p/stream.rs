@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use futures::task::AtomicWaker;
 use futures::{AsyncRead as _, AsyncWrite as _};
 use libp2p::core::transport::PortUse;
-use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
+use libp2p::core::upgrade::{InboundUpgrade, NegotiationError, OutboundUpgrade, UpgradeInfo};
 use libp2p::core::{Endpoint, Multiaddr};
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
@@ -32,6 +32,7 @@ use libp2p::{PeerId, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::addr::Path;
+use super::transport::cause;
 
 /// What a sync stream is asked for by.
 pub(super) const SYNC_PROTOCOL: StreamProtocol = StreamProtocol::new("/rustory/sync/2");
@@ -159,6 +160,17 @@ impl SyncStream {
     }
 }
 
+/// What the other side does not speak is only told when something is read.
+fn named(err: io::Error) -> io::Error {
+    match cause::<NegotiationError>(&err) {
+        Some(NegotiationError::Failed) => {
+            let text = format!("the other side does not speak {SYNC_PROTOCOL}");
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        }
+        _ => err,
+    }
+}
+
 impl AsyncRead for SyncStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -169,7 +181,7 @@ impl AsyncRead for SyncStream {
         let Poll::Ready(read) = Pin::new(&mut self.inner).poll_read(cx, unfilled) else {
             return self.unless_cut(&self.fate.reader, cx);
         };
-        buf.advance(read?);
+        buf.advance(read.map_err(named)?);
         Poll::Ready(Ok(()))
     }
 }
@@ -234,7 +246,7 @@ pub(super) enum StreamEvent {
 /// Opens and accepts sync streams on connections that the caller chooses.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    queue: VecDeque<ToSwarm<StreamEvent, OpenId>>,
+    queue: VecDeque<ToSwarm<StreamEvent, Ask>>,
     /// Asked for, not answered yet.
     opening: Vec<(OpenId, PeerId, ConnectionId)>,
     /// A request to any other connection would never be answered.
@@ -242,8 +254,15 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Opens a stream over this very connection. Answered by [`StreamEvent::Opened`].
-    pub(super) fn open(&mut self, id: OpenId, peer: PeerId, connection: ConnectionId) {
+    /// Opens a stream over this very connection. Answered by [`StreamEvent::Opened`]; with
+    /// `confirmed`, not before the other side has.
+    pub(super) fn open(
+        &mut self,
+        id: OpenId,
+        peer: PeerId,
+        connection: ConnectionId,
+        confirmed: bool,
+    ) {
         self.opening.push((id, peer, connection));
         if !self.connections.contains(&connection) {
             return self.answer(id, Err(StreamError::Lost));
@@ -251,7 +270,7 @@ impl Streams {
         self.queue.push_back(ToSwarm::NotifyHandler {
             peer_id: peer,
             handler: NotifyHandler::One(connection),
-            event: id,
+            event: Ask { id, confirmed },
         });
     }
 
@@ -346,6 +365,13 @@ impl NetworkBehaviour for Streams {
     }
 }
 
+/// A stream is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    id: OpenId,
+    confirmed: bool,
+}
+
 /// What one connection tells.
 #[derive(Debug)]
 pub(super) enum HandlerEvent {
@@ -360,7 +386,7 @@ pub(super) struct Handler {
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = OpenId;
+    type FromBehaviour = Ask;
     type ToBehaviour = HandlerEvent;
     type InboundProtocol = Sync2;
     type OutboundProtocol = Sync2;
@@ -368,13 +394,13 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = OpenId;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Sync2> {
-        SubstreamProtocol::new(Sync2, ())
+        SubstreamProtocol::new(Sync2 { confirmed: false }, ())
     }
 
-    fn on_behaviour_event(&mut self, id: OpenId) {
+    fn on_behaviour_event(&mut self, Ask { id, confirmed }: Ask) {
         self.queue
             .push_back(ConnectionHandlerEvent::OutboundSubstreamRequest {
-                protocol: SubstreamProtocol::new(Sync2, id),
+                protocol: SubstreamProtocol::new(Sync2 { confirmed }, id),
             });
     }
 
@@ -416,14 +442,21 @@ fn stream_error(error: &StreamUpgradeError<Infallible>) -> StreamError {
 
 /// Negotiates [`SYNC_PROTOCOL`] and hands out the bare stream.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sync2;
+pub(super) struct Sync2 {
+    confirmed: bool,
+}
+
+/// Nobody speaks it. Offered after another one, which is then not taken for granted.
+const NO_PROTOCOL: StreamProtocol = StreamProtocol::new("/rustory/none");
 
 impl UpgradeInfo for Sync2 {
     type Info = StreamProtocol;
-    type InfoIter = std::iter::Once<StreamProtocol>;
+    type InfoIter =
+        std::iter::Chain<std::iter::Once<StreamProtocol>, std::option::IntoIter<StreamProtocol>>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        std::iter::once(SYNC_PROTOCOL)
+        let second = self.confirmed.then_some(NO_PROTOCOL);
+        std::iter::once(SYNC_PROTOCOL).chain(second)
     }
 }
 

@@ -15,10 +15,16 @@ use libp2p::core::upgrade::Version;
 use libp2p::core::{Endpoint, Transport};
 use libp2p::tcp::tokio::TcpStream;
 use libp2p::{noise, relay, tcp, yamux};
+use rustix::net::sockopt;
 
 use super::key::{IdentityKey, SwarmKey};
 use super::keycheck::admit;
-use super::limits::{HANDSHAKE_TIMEOUT, STREAMS_PER_CONNECTION_MAX};
+#[cfg(target_os = "linux")]
+use super::limits::UNACKNOWLEDGED_MAX;
+use super::limits::{
+    HANDSHAKE_TIMEOUT, KEEPALIVE_AFTER, KEEPALIVE_EVERY, KEEPALIVE_TRIES,
+    STREAMS_PER_CONNECTION_MAX,
+};
 
 /// Ready connections, and whose they are.
 pub(super) type Connections = Boxed<(PeerId, StreamMuxerBox)>;
@@ -55,7 +61,29 @@ fn tcp() -> impl Transport<
 > + Send
 + Unpin
 + 'static {
-    tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).map_err(TcpError)
+    tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+        .map(|stream, _| {
+            if let Err(err) = keep_alive(&stream.0) {
+                tracing::debug!(error = &err as &dyn Error, "no keepalive");
+            }
+            stream
+        })
+        .map_err(TcpError)
+}
+
+/// Has the system look after a connection, so that no process wakes up for it: it keeps routers from
+/// forgetting it, and ends it when nobody is there any more.
+fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_TRIES)?;
+    #[cfg(target_os = "linux")]
+    {
+        let millis = u32::try_from(UNACKNOWLEDGED_MAX.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(stream, millis)?;
+    }
+    Ok(())
 }
 
 fn secured<T>(
@@ -107,4 +135,24 @@ pub(super) fn cause<'a, E: Error + 'static>(err: &'a (dyn Error + 'static)) -> O
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_looks_after_connections() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        keep_alive(&stream).unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEPALIVE_AFTER);
+        #[cfg(target_os = "linux")]
+        {
+            let millis = sockopt::tcp_user_timeout(&stream).unwrap();
+            assert_eq!(u128::from(millis), UNACKNOWLEDGED_MAX.as_millis());
+        }
+    }
 }

@@ -125,3 +125,25 @@ fn a_hub_that_is_gone_for_good_takes_nothing_with_it() {
     start_all([&mut *b]);
     all_identical(&[server, b, c], 200, LONG);
 }
+
+#[test]
+#[ignore = "takes a minute: scripts/lab"]
+fn devices_are_back_soon_after_their_hub_is() {
+    if !possible("the return of a hub") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let hosts = [Nat::Home, Nat::Symmetric].map(|nat| lab.host_behind(nat));
+    let mut swarm = Swarm::with_hub(&lab);
+    let mut devices = [0, 1].map(|n| swarm.device(&hosts[n], ["a", "b"][n]));
+    start_all(&mut devices);
+    let [a, b] = &devices;
+    gets_path(a, b, "relay", LONG);
+    swarm.kill_hub();
+    a.types(noise("away", 20));
+    // Longer than the first few attempts.
+    std::thread::sleep(Duration::from_secs(25));
+    swarm.start_hub();
+    let took = all_identical(&[a, b], 20, LONG);
+    println!("the hub was away for 25 s: identical {took:.1?} after its return");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::device::{Device, Swarm, all_identical, gets_path, noise, start_all};
 use crate::namespace::possible;
-use crate::topology::{Lab, Nat, SiteSpec};
+use crate::topology::{Lab, Nat, SiteSpec, Weather};
 use crate::wait::{LONG, until_true};
 
 #[test]
@@ -76,6 +76,31 @@ fn a_partition_longer_than_any_connection_lasts_heals() {
     if possible("a long partition") {
         check_partition(Duration::from_secs(150));
     }
+}
+
+#[test]
+#[ignore = "takes a minute: scripts/lab"]
+fn a_hole_that_could_not_be_punched_is_punched_later() {
+    if !possible("punching a hole again") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let hosts = [Nat::Home, Nat::Shift].map(|nat| lab.host_behind(nat));
+    // Holes are punched by packets that cross each other, which takes a way between them.
+    lab.weather(Weather::round_trip(Duration::from_millis(25)));
+    lab.block(&hosts[0], &hosts[1]);
+    let swarm = Swarm::with_hub(&lab);
+    let mut devices = [0, 1].map(|n| swarm.device(&hosts[n], ["a", "b"][n]));
+    start_all(&mut devices);
+    let [a, b] = &devices;
+    gets_path(a, b, "relay", LONG);
+    // The attempts of the first meeting end in vain.
+    std::thread::sleep(Duration::from_secs(12));
+    lab.unblock(&hosts[0], &hosts[1]);
+    let took = gets_path(a, b, "direct", LONG);
+    println!("a hole punched later: after {took:.1?}");
+    a.types(noise("direct", 20));
+    all_identical(&[a, b], 20, LONG);
 }
 
 #[test]

@@ -2,15 +2,16 @@
 
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
-use libp2p::{connection_limits, dcutr, identify, mdns, ping, relay, request_response};
+use libp2p::{connection_limits, dcutr, identify, mdns, relay, request_response};
 
 use super::{NodeConfig, parts};
 use crate::p2p::candidates::Candidates;
 use crate::p2p::failure::StartError;
 use crate::p2p::limits::{
     CONNECTIONS_PER_PEER_MAX, DEVICE_INCOMING_MAX, DEVICE_PENDING_INCOMING_MAX,
-    DEVICE_PENDING_OUTGOING_MAX,
+    DEVICE_PENDING_OUTGOING_MAX, MDNS_EVERY, MDNS_TTL,
 };
+use crate::p2p::pulse::Pulse;
 use crate::p2p::stream::Streams;
 use crate::p2p::tracker::TrackerCodec;
 use crate::p2p::transport;
@@ -21,7 +22,7 @@ pub(super) struct Behaviour {
     // First, so that what is refused costs the others nothing.
     pub(super) limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
-    pub(super) ping: ping::Behaviour,
+    pub(super) pulse: Pulse,
     pub(super) relay: relay::client::Behaviour,
     pub(super) dcutr: dcutr::Behaviour,
     pub(super) mdns: Toggle<mdns::tokio::Behaviour>,
@@ -43,7 +44,7 @@ pub(super) fn swarm(config: &NodeConfig) -> Result<Swarm<Behaviour>, StartError>
                 .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX)),
         ),
         identify: parts::identify(&config.identity),
-        ping: parts::ping(),
+        pulse: Pulse::new(false),
         relay,
         dcutr: dcutr::Behaviour::new(me),
         mdns: mdns(config),
@@ -57,9 +58,14 @@ pub(super) fn swarm(config: &NodeConfig) -> Result<Swarm<Behaviour>, StartError>
 /// Off also where the system has no multicast: then devices meet by tracker and peer book.
 fn mdns(config: &NodeConfig) -> Toggle<mdns::tokio::Behaviour> {
     let me = config.identity.peer_id();
+    let settings = mdns::Config {
+        ttl: MDNS_TTL,
+        query_interval: MDNS_EVERY,
+        ..mdns::Config::default()
+    };
     let made = config
         .mdns
-        .then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), me));
+        .then(|| mdns::tokio::Behaviour::new(settings, me));
     match made {
         Some(Ok(mdns)) => Some(mdns).into(),
         Some(Err(err)) => {

@@ -3,6 +3,7 @@
 //! Everything runs in one task, which owns the swarm; the handle and the events are channels to it.
 
 mod behaviour;
+mod clocks;
 pub(super) mod parts;
 mod peers;
 mod servers;

@@ -2,20 +2,24 @@
 
 use std::num::NonZeroU8;
 
-use libp2p::{identify, ping, request_response};
+use libp2p::core::upgrade::Version;
+use libp2p::{identify, request_response};
 
 use crate::p2p::key::IdentityKey;
 use crate::p2p::limits::{
-    DIAL_CONCURRENCY, IDENTIFY_INTERVAL, IDLE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT,
-    STREAMS_NEGOTIATING_MAX, TRACKER_STREAMS_MAX, TRACKER_TIMEOUT,
+    DIAL_CONCURRENCY, IDENTIFY_INTERVAL, IDLE_TIMEOUT, STREAMS_NEGOTIATING_MAX,
+    TRACKER_STREAMS_MAX, TRACKER_TIMEOUT,
 };
 use crate::p2p::tracker::{TRACKER_PROTOCOL, TrackerCodec};
 
-/// No lazy negotiation of streams (`V1Lazy`): it saves one round trip for each stream, and a session
-/// is one long stream; but what the other side does not speak would look like a broken stream.
+/// Streams are negotiated lazily: what is asked leaves together with the protocol's name, which saves
+/// a round trip for each. What the other side does not speak looks like a broken stream then. So
+/// identify is believed in that, and where the answer matters two names are offered, which the
+/// library waits for.
 pub(in crate::p2p) fn swarm_config() -> libp2p::swarm::Config {
     libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
+        .with_substream_upgrade_protocol_override(Version::V1Lazy)
         .with_max_negotiating_inbound_streams(STREAMS_NEGOTIATING_MAX)
         .with_dial_concurrency_factor(
             NonZeroU8::new(DIAL_CONCURRENCY).expect("the constant is not zero"),
@@ -32,13 +36,6 @@ pub(in crate::p2p) fn identify(identity: &IdentityKey) -> identify::Behaviour {
         .with_push_listen_addr_updates(true)
         .with_cache_size(0);
     identify::Behaviour::new(config)
-}
-
-pub(in crate::p2p) fn ping() -> ping::Behaviour {
-    let config = ping::Config::new()
-        .with_interval(PING_INTERVAL)
-        .with_timeout(PING_TIMEOUT);
-    ping::Behaviour::new(config)
 }
 
 pub(in crate::p2p) fn tracker(

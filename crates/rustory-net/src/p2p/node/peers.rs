@@ -19,10 +19,12 @@ use super::{DeviceInfo, FoundBy, NodeEvent, PeerStatus};
 use crate::p2p::addr::{
     Path, ip_of, is_circuit, is_dialable, relay_of, without_peer, worth_telling,
 };
+use crate::p2p::backoff::{Backoff, jitter};
 use crate::p2p::failure::{DialFailure, OpenError, dial_failures};
 use crate::p2p::limits::{
-    ADDRS_PER_PEER_MAX, DIRECT_RETRY_AFTER, DRAIN_IDLE, DRAIN_MAX, HANDSHAKE_TIMEOUT, OPEN_TIMEOUT,
-    PEERS_MAX, RELAYS_AFTER, SETTLE_STEP, SYNC_STREAMS_PER_PEER_MAX, TRACKER_ADDRS_AFTER,
+    ADDRS_PER_PEER_MAX, DIRECT_BACKOFF_MAX, DIRECT_BACKOFF_MIN, DIRECT_RETRY_AFTER, DIRECT_SETTLE,
+    DRAIN_IDLE, DRAIN_MAX, HANDSHAKE_TIMEOUT, KICK_JITTER, OPEN_TIMEOUT, PEERS_MAX, PUNCH_MAX,
+    RELAYS_AFTER, SETTLE_STEP, SYNC_STREAMS_PER_PEER_MAX, TRACKER_ADDRS_AFTER,
 };
 use crate::p2p::stream::{Held, LinkId, OpenId, StreamError, StreamEvent, SyncStream};
 use crate::p2p::tracker::Listed;
@@ -55,6 +57,9 @@ struct Peer {
     /// What the caller knows of the connection that new streams run over.
     used: Option<Link>,
     direct_tried: Option<Instant>,
+    /// When to look for a direct way again; only while the way used is a relayed one.
+    retry: Option<Instant>,
+    retries: Backoff,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +102,8 @@ struct Attempt {
     next_at: Instant,
     /// Nothing is dialled; a hub may help soon.
     parked: bool,
+    /// Another relayed connection is made although there is one: a hole is punched once for each.
+    punches: bool,
     dials: Vec<(ConnectionId, Vec<Multiaddr>)>,
     tried: Vec<Multiaddr>,
     failures: Vec<(Multiaddr, DialFailure)>,
@@ -225,11 +232,20 @@ impl Peers {
             let attempt = attempt
                 .filter(|it| it.stage != Stage::Done)
                 .map(|it| it.next_at);
+            let retry = peer.retry.filter(|_| peer.attempt.is_none());
             let draining = peer.open().any(|conn| conn.draining.is_some());
             let draining = draining.then_some(now + DRAIN_IDLE / 4);
-            waiting.chain(attempt).chain(draining)
+            waiting.chain(attempt).chain(retry).chain(draining)
         });
         opening.chain(peers).min()
+    }
+
+    /// Connections with nobody in between.
+    pub(super) fn direct(&self) -> impl Iterator<Item = (PeerId, ConnectionId)> {
+        self.all.iter().flat_map(|(peer, known)| {
+            let direct = known.open().filter(|conn| conn.link.path != Path::Relay);
+            direct.map(|conn| (*peer, conn.link.id))
+        })
     }
 
     pub(super) fn status(&self) -> Vec<PeerStatus> {
@@ -274,9 +290,13 @@ impl Task {
         };
         let relayed = best.link.path == Path::Relay;
         let link = best.link.id;
+        // One that came about just now leads to the peer for sure. Whether an older one does is seen
+        // by the answer.
+        let confirmed = best.since < now;
         self.peers.last_open += 1;
         let id = self.peers.last_open;
-        self.swarm.behaviour_mut().streams.open(id, peer, link);
+        let streams = &mut self.swarm.behaviour_mut().streams;
+        streams.open(id, peer, link, confirmed);
         self.peers.opening.insert(id, Opening { peer, waiting });
         if relayed {
             self.try_directly(peer, now);
@@ -293,6 +313,39 @@ impl Task {
             .is_some_and(|tried| now.duration_since(tried) < DIRECT_RETRY_AFTER);
         if !recently {
             self.start_attempt(peer, now);
+        }
+    }
+
+    /// Looks for direct ways to peers that are reached through a relay, when it is time to, and
+    /// punches a hole once more where it is on us.
+    fn retry_direct(&mut self, now: Instant) {
+        let due = self.peers.all.iter().filter(|(_, known)| {
+            known.attempt.is_none() && known.retry.is_some_and(|retry| retry <= now)
+        });
+        for peer in due.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.start_attempt(peer, now);
+            let Some(known) = self.peers.all.get_mut(&peer) else {
+                continue;
+            };
+            let wait = known
+                .retries
+                .next_within(DIRECT_BACKOFF_MIN, DIRECT_BACKOFF_MAX);
+            known.retry = Some(now + wait);
+            let ours = known.used.as_ref().is_some_and(|link| link.outgoing);
+            if let Some(attempt) = known.attempt.as_mut().filter(|_| ours) {
+                attempt.punches = true;
+            }
+            self.advance(peer, now);
+        }
+    }
+
+    /// What could not be reached directly may be now.
+    pub(super) fn retry_direct_soon(&mut self, now: Instant) {
+        for known in self.peers.all.values_mut() {
+            if let Some(retry) = &mut known.retry {
+                *retry = (now + DIRECT_SETTLE + jitter(KICK_JITTER)).min(*retry);
+                known.retries.reset();
+            }
         }
     }
 
@@ -392,6 +445,7 @@ impl Task {
             stage: Stage::Near,
             next_at: now,
             parked: false,
+            punches: false,
             dials: Vec::new(),
             tried: Vec::new(),
             failures: Vec::new(),
@@ -452,7 +506,8 @@ impl Task {
             .filter(|addr| relay_of(addr).is_some_and(|relay| !servers.is_server(relay)));
         let foreign = foreign.take(FOREIGN_CIRCUITS_MAX).cloned();
         let mut ways: Vec<Multiaddr> = relays.into_iter().chain(foreign).collect();
-        if connected {
+        let punches = known.attempt.as_ref().is_some_and(|it| it.punches);
+        if connected && !punches {
             // A relayed connection is there already: this attempt looks for a direct one.
             ways.clear();
         }
@@ -639,6 +694,17 @@ impl Task {
             conn.draining = replaced.then(|| conn.draining.unwrap_or(now));
         }
         let before = std::mem::replace(&mut known.used, best.clone());
+        match &best {
+            Some(link) if link.path == Path::Relay => {
+                if known.retry.is_none() {
+                    let wait = known
+                        .retries
+                        .next_within(DIRECT_BACKOFF_MIN, DIRECT_BACKOFF_MAX);
+                    known.retry = Some(now + wait);
+                }
+            }
+            _ => known.retry = None,
+        }
         let event = match (before, best) {
             (None, Some(Link { id, path, addr, .. })) => NodeEvent::PeerConnected {
                 peer,
@@ -663,6 +729,7 @@ impl Task {
     pub(super) fn tick_peers(&mut self, now: Instant) {
         self.give_up_late(now);
         self.close_drained(now);
+        self.retry_direct(now);
         let all = self.peers.all.iter();
         let due = all.filter(|(_, known)| {
             let attempt = known.attempt.as_ref();
@@ -695,7 +762,12 @@ impl Task {
 
     fn close_drained(&mut self, now: Instant) {
         let mut drained = Vec::new();
-        for conn in self.peers.all.values().flat_map(|known| &known.conns) {
+        let conns = self.peers.all.values().flat_map(|known| {
+            let relayed = |link: &Link| link.path == Path::Relay;
+            let only_relayed = known.used.as_ref().is_some_and(relayed);
+            known.conns.iter().map(move |conn| (conn, only_relayed))
+        });
+        for (conn, only_relayed) in conns {
             let Some(since) = conn.draining.filter(|_| !conn.closing) else {
                 continue;
             };
@@ -703,7 +775,12 @@ impl Task {
             let idle = conn.held.count() == 0 && !self.swarm.behaviour().streams.is_opening(id);
             let relayed = conn.link.path == Path::Relay;
             let waited = now.duration_since(since);
-            if (idle && waited >= DRAIN_IDLE) || (relayed && waited >= DRAIN_MAX) {
+            // A hole may be punched with its help.
+            let least = match only_relayed {
+                true => PUNCH_MAX,
+                false => DRAIN_IDLE,
+            };
+            if (idle && waited >= least) || (relayed && waited >= DRAIN_MAX) {
                 drained.push(id);
             }
         }
@@ -773,6 +850,9 @@ impl Task {
         });
         if only_relayed {
             self.try_directly(peer, now);
+            if let Some(known) = self.peers.all.get_mut(&peer) {
+                known.retries.reset();
+            }
         }
     }
 

@@ -29,10 +29,11 @@ use crate::p2p::addr::{HubAddr, Unresolved, circuit, is_circuit, worth_telling};
 use crate::p2p::backoff::{Backoff, jitter};
 use crate::p2p::failure::{DialFailure, HubError, RelayRefusal, dial_failures};
 use crate::p2p::limits::{
-    ADDR_BYTES_MAX, ADDRS_PER_PEER_MAX, ANNOUNCE_DEBOUNCE, ANNOUNCE_INTERVAL, FOREIGN_RETRY,
-    HANDSHAKE_TIMEOUT, HUB_BACKOFF_MAX, IDENTIFY_WAIT, KICK_JITTER, LISTEN_SETTLE, TRACKER_TTL,
+    ADDR_BYTES_MAX, ADDRS_PER_PEER_MAX, ANNOUNCE_AGAIN, ANNOUNCE_DEBOUNCE, FOREIGN_RETRY,
+    HANDSHAKE_TIMEOUT, HUB_BACKOFF_MAX, HUB_BACKOFF_MIN, HUB_RETURN_MAX, HUB_RETURNS_FOR,
+    IDENTIFY_WAIT, KICK_JITTER, LISTEN_SETTLE, PULSE_EVERY, PULSE_PATIENCE, TRACKER_TTL,
 };
-use crate::p2p::tracker::{Announce, Listing, Reply, TRACKER_VERSION};
+use crate::p2p::tracker::{Announce, Listing, Reply, TRACKER_PROTOCOL, TRACKER_VERSION};
 
 /// Circuit addresses that an announcement has room for; the rest are direct ones.
 const CIRCUITS_ANNOUNCED_MAX: usize = 4;
@@ -60,6 +61,8 @@ struct Slot {
     dials: Vec<(ConnectionId, Vec<Multiaddr>)>,
     dialled_at: Instant,
     backoff: Backoff,
+    /// When it was last connected.
+    served: Option<Instant>,
     error: Option<HubError>,
     told: (ServiceState, ServiceState),
 }
@@ -85,6 +88,8 @@ struct Server {
     relay: ServiceState,
     announcing: Option<Announcing>,
     tracker: ServiceState,
+    /// When to ask for a sign of life.
+    pulse: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +104,8 @@ struct Announcing {
     in_flight: Option<OutboundRequestId>,
     /// Something changed while a request was under way.
     outdated: bool,
+    /// It was answered over this connection.
+    answered: bool,
     failures: Backoff,
 }
 
@@ -137,6 +144,14 @@ impl Servers {
                 Some(circuit(&link.addr, *relay, peer))
             })
             .collect()
+    }
+
+    /// Connections to hubs and relays.
+    pub(super) fn links(&self) -> impl Iterator<Item = (PeerId, ConnectionId)> {
+        self.connected.iter().flat_map(|(peer, server)| {
+            let links = server.links.iter();
+            links.map(|link| (*peer, link.id))
+        })
     }
 
     /// Whether it is worth waiting for a hub that is still being connected for the first time.
@@ -210,6 +225,7 @@ impl Slot {
             dials: Vec::new(),
             dialled_at: dial_at,
             backoff: Backoff::default(),
+            served: None,
             error: None,
             told: (ServiceState::Connecting, ServiceState::Connecting),
         }
@@ -222,8 +238,13 @@ impl Slot {
     fn fail(&mut self, error: HubError, now: Instant) {
         tracing::debug!(hub = %self.addr, error = &error as &dyn std::error::Error, "hub");
         self.error = Some(error);
+        let returns = |served: Instant| now.duration_since(served) < HUB_RETURNS_FOR;
+        let most = match self.served.is_some_and(returns) {
+            true => HUB_RETURN_MAX,
+            false => HUB_BACKOFF_MAX,
+        };
         self.state = SlotState::Waiting {
-            until: now + self.backoff.next(),
+            until: now + self.backoff.next_within(HUB_BACKOFF_MIN, most),
         };
     }
 }
@@ -242,6 +263,7 @@ impl Server {
             relay: ServiceState::Connecting,
             announcing: None,
             tracker: ServiceState::Off,
+            pulse: now + PULSE_EVERY,
         };
         if is_tracker {
             server.use_tracker(now);
@@ -256,6 +278,7 @@ impl Server {
                 at: now,
                 in_flight: None,
                 outdated: false,
+                answered: false,
                 failures: Backoff::default(),
             });
         }
@@ -271,7 +294,11 @@ impl Server {
             .as_ref()
             .filter(|it| it.in_flight.is_none())
             .map(|it| it.at);
-        reserve.into_iter().chain(announce).min()
+        reserve
+            .into_iter()
+            .chain(announce)
+            .chain([self.pulse])
+            .min()
     }
 
     fn no_reservation(&mut self, refusal: RelayRefusal, now: Instant) {
@@ -299,6 +326,21 @@ impl Task {
         for peer in connected {
             self.reserve_if_due(peer, now);
             self.announce_if_due(peer, now);
+            self.feel_if_due(peer, now);
+        }
+    }
+
+    fn feel_if_due(&mut self, peer: PeerId, now: Instant) {
+        let Some(server) = self.servers.connected.get_mut(&peer) else {
+            return;
+        };
+        if server.pulse > now {
+            return;
+        }
+        server.pulse = now + PULSE_EVERY;
+        for link in &server.links {
+            let pulse = &mut self.swarm.behaviour_mut().pulse;
+            pulse.ask(peer, link.id, PULSE_PATIENCE);
         }
     }
 
@@ -467,6 +509,7 @@ impl Task {
             if lasted {
                 slot.backoff.reset();
             }
+            slot.served = Some(now);
             slot.fail(HubError::Lost, now);
         }
         self.forget_listing(peer);
@@ -487,6 +530,12 @@ impl Task {
         };
         let first = server.relays.is_none();
         let relays = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
+        let tracks = info.protocols.contains(&TRACKER_PROTOCOL);
+        if !tracks && let Some(announcing) = &mut server.announcing {
+            announcing.in_flight = None;
+            announcing.at = now + FOREIGN_RETRY;
+            server.tracker = ServiceState::Down(HubError::NoTracker);
+        }
         if server.relays != Some(relays) {
             server.relays = Some(relays);
             if let Reservation::Wanted { at } = &mut server.reservation {
@@ -742,12 +791,19 @@ impl Task {
         };
         announcing.in_flight = None;
         let outdated = std::mem::take(&mut announcing.outdated);
-        let mut wait = ANNOUNCE_INTERVAL - jitter(ANNOUNCE_INTERVAL / 10);
+        let first = !std::mem::replace(&mut announcing.answered, true);
+        server.pulse = now + PULSE_EVERY;
+        let mut wait = ANNOUNCE_AGAIN - jitter(ANNOUNCE_AGAIN / 10);
         match (reply.listing, reply.refusal) {
             (Some(listing), None) => {
                 announcing.failures.reset();
                 server.tracker = ServiceState::Up;
-                wait = wait.min(Duration::from_secs(listing.ttl_secs.max(3)) / 3);
+                let half = Duration::from_secs(listing.ttl_secs.max(2)) / 2;
+                let half = half - jitter(half / 10);
+                wait = match first {
+                    true => wait.min(half),
+                    false => half,
+                };
                 if outdated {
                     wait = ANNOUNCE_DEBOUNCE;
                 }
@@ -790,7 +846,7 @@ impl Task {
                 server.tracker = ServiceState::Down(HubError::NoTracker);
             }
             // Whoever does not answer this does not answer anything: a host that sleeps, or a
-            // network that changed. Found here, it costs 10 s and not the pings' 40.
+            // network that changed. Found here, it costs 10 s and not minutes.
             OutboundFailure::Timeout => {
                 server.tracker = ServiceState::Down(HubError::Lost);
                 let links: Vec<_> = server.links.iter().map(|link| link.id).collect();

@@ -3,17 +3,18 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{ConnectionId, ListenError, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, dcutr, identify, mdns, ping, relay};
+use libp2p::{Multiaddr, PeerId, dcutr, identify, mdns, relay};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::behaviour::{Behaviour, BehaviourEvent, swarm};
+use super::clocks::{Clocks, Jumps};
 use super::peers::Peers;
 use super::servers::{Resolved, Servers};
 use super::{Command, DeviceInfo, NodeConfig, NodeEvent, NodeStatus};
@@ -21,8 +22,9 @@ use crate::p2p::addr::{Path, ip_of, is_circuit, without_peer};
 use crate::p2p::failure::{DialFailure, StartError, dial_failure};
 use crate::p2p::keycheck::SwarmKeyMismatch;
 use crate::p2p::limits::{
-    EVENTS_WAITING_MAX, LISTEN_WAIT, MISMATCH_QUIET, MISMATCH_REMEMBERED_MAX, SUSPEND_JUMP,
+    DOUBT_PATIENCE, EVENTS_WAITING_MAX, LISTEN_WAIT, MISMATCH_QUIET, MISMATCH_REMEMBERED_MAX,
 };
+use crate::p2p::pulse::NoPulse;
 
 pub(super) struct Task {
     pub(super) swarm: Swarm<Behaviour>,
@@ -112,6 +114,7 @@ impl Task {
     /// Runs until it is told to stop, or nobody is left to tell it.
     pub(super) async fn run(mut self) {
         let events = self.events.clone();
+        let jumps = Jumps::new();
         loop {
             let now = Instant::now();
             self.tick(now);
@@ -137,6 +140,8 @@ impl Task {
                     // Nobody reads events any more; the handle may still open streams.
                     Err(_) => self.outbox.clear(),
                 },
+                // What follows is in `tick`.
+                () = jumps.next() => {}
                 () = timer => {}
             }
         }
@@ -145,11 +150,22 @@ impl Task {
     fn tick(&mut self, now: Instant) {
         if self.clocks.suspended(now) {
             tracing::info!("this machine was suspended");
-            self.kick_servers(now);
+            self.doubt(now);
         }
         self.tick_servers(now);
         self.tick_peers(now);
         self.tell_hub_states();
+    }
+
+    /// The network is not what it was: connections may be dead, and what was out of reach may not be.
+    fn doubt(&mut self, now: Instant) {
+        self.kick_servers(now);
+        self.retry_direct_soon(now);
+        let connections = self.peers.direct().chain(self.servers.links());
+        for (peer, connection) in connections.collect::<Vec<_>>() {
+            let pulse = &mut self.swarm.behaviour_mut().pulse;
+            pulse.ask(peer, connection, DOUBT_PATIENCE);
+        }
     }
 
     fn next_deadline(&self, now: Instant) -> Instant {
@@ -167,7 +183,7 @@ impl Task {
         match command {
             Command::Open { peer, reply } => self.open(peer, reply, now),
             Command::AddAddresses { peer, addrs } => self.peers.add_to_book(peer, addrs),
-            Command::NetworkChanged => self.kick_servers(now),
+            Command::NetworkChanged => self.doubt(now),
             Command::Status(reply) => {
                 let _ = reply.send(self.status());
             }
@@ -299,7 +315,10 @@ impl Task {
                 peer_id,
                 info,
             }) => self.on_identified(peer_id, connection_id, info, now),
-            BehaviourEvent::Ping(event) => self.on_ping(&event, now),
+            BehaviourEvent::Pulse(NoPulse { peer, connection }) => {
+                tracing::debug!(%peer, "no sign of life");
+                self.close(connection, now);
+            }
             BehaviourEvent::Relay(event) => self.on_relay(&event, now),
             BehaviourEvent::Dcutr(dcutr::Event {
                 remote_peer_id,
@@ -325,17 +344,6 @@ impl Task {
     ) {
         if !self.server_identified(peer, connection, &info, now) {
             self.peer_identified(peer, connection, info);
-        }
-    }
-
-    /// The library only tells that pings fail; a connection that does not answer is closed here.
-    fn on_ping(&mut self, event: &ping::Event, now: Instant) {
-        match &event.result {
-            Ok(_) | Err(ping::Failure::Unsupported) => {}
-            Err(_) => {
-                tracing::debug!(peer = %event.peer, "no answer to a ping");
-                self.close(event.connection, now);
-            }
         }
     }
 
@@ -383,6 +391,7 @@ impl Task {
 
     fn addresses_changed(&mut self, now: Instant) {
         self.kick_servers(now);
+        self.retry_direct_soon(now);
     }
 
     pub(super) fn tell_mismatch(
@@ -400,33 +409,5 @@ impl Task {
         }
         self.mismatches.insert(ip, now);
         self.tell(NodeEvent::SwarmKeyMismatch { addr, mismatch });
-    }
-}
-
-/// Notices that the machine was suspended: the wall clock ran on, the monotonic one stood still.
-struct Clocks {
-    monotonic: Instant,
-    wall: SystemTime,
-}
-
-impl Clocks {
-    fn now() -> Clocks {
-        Clocks {
-            monotonic: Instant::now(),
-            wall: SystemTime::now(),
-        }
-    }
-
-    /// Whether it was since the last call. A clock that was set forward looks the same, and costs
-    /// one announcement.
-    fn suspended(&mut self, now: Instant) -> bool {
-        let wall = SystemTime::now();
-        let passed = now.duration_since(self.monotonic);
-        let passed_on_wall = wall.duration_since(self.wall).unwrap_or_default();
-        *self = Clocks {
-            monotonic: now,
-            wall,
-        };
-        passed_on_wall > passed + SUSPEND_JUMP
     }
 }
