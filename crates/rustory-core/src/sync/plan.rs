@@ -9,6 +9,14 @@ const BACKOFF_MS_MIN: u64 = 5_000;
 /// and at least this often.
 const BACKOFF_MS_MAX: u64 = 15 * 60_000;
 
+/// While rounds find nothing to exchange, each waits twice as long as the one before, up to so many
+/// intervals.
+const QUIET_INTERVALS_MAX: u64 = 4;
+
+/// A peer that was seen is met within this long, in milliseconds: so that devices that see one at once do not
+/// all call it at once, and short beside what calling it takes.
+const SOON_MS: u64 = 100;
+
 /// A peer that was seen again is not tried more often than this, in milliseconds, however often it
 /// is seen: a peer that comes and goes may not keep a device busy.
 const SEEN_MS_MIN: u64 = 1_000;
@@ -28,6 +36,8 @@ struct PeerPlan {
     /// `None`: a session with it is under way.
     next: Option<u64>,
     failures: u32,
+    /// How many rounds in a row have found nothing to exchange.
+    quiet: u32,
     tried: Option<u64>,
 }
 
@@ -36,6 +46,8 @@ struct PeerPlan {
 pub enum Ended {
     /// In order, whatever it brought.
     Well,
+    /// In order, and both had the same before it.
+    Quietly,
     /// It could not be reached, or broke off.
     Badly,
 }
@@ -53,16 +65,27 @@ impl<P: Ord + Clone> Plan<P> {
     /// A peer is known now, or was seen again: it is met soon, at a time that differs from device
     /// to device.
     pub fn seen(&mut self, peer: P, now: u64, random: u64) {
-        let soon = now + within(random, SEEN_MS_MIN);
+        let soon = now + within(random, SOON_MS);
         let plan = self.peers.entry(peer).or_insert(PeerPlan {
             next: Some(soon),
             failures: 0,
+            quiet: 0,
             tried: None,
         });
         let allowed = plan.tried.map_or(0, |tried| tried + SEEN_MS_MIN);
         plan.failures = 0;
         if let Some(next) = &mut plan.next {
             *next = (*next).min(soon.max(allowed));
+        }
+    }
+
+    /// The log holds something new: whoever has not heard of it yet does within an interval.
+    pub fn stirred(&mut self, now: u64) {
+        for plan in self.peers.values_mut() {
+            if std::mem::take(&mut plan.quiet) > 0 {
+                let within = now + self.interval_ms;
+                plan.next = plan.next.map(|next| next.min(within));
+            }
         }
     }
 
@@ -96,11 +119,17 @@ impl<P: Ord + Clone> Plan<P> {
             return;
         };
         let wait = match how {
-            Ended::Well => {
+            Ended::Well | Ended::Quietly => {
                 plan.failures = 0;
+                plan.quiet = match how {
+                    Ended::Quietly => plan.quiet + 1,
+                    _ => 0,
+                };
+                let times = (1 << plan.quiet.saturating_sub(1).min(20)).min(QUIET_INTERVALS_MAX);
+                let wait = self.interval_ms.saturating_mul(times);
                 // A fifth earlier or later, so that devices that started together drift apart.
-                let fifth = self.interval_ms / 5;
-                self.interval_ms - fifth + within(random, 2 * fifth + 1)
+                let fifth = wait / 5;
+                wait - fifth + within(random, 2 * fifth + 1)
             }
             Ended::Badly => {
                 let doubled = BACKOFF_MS_MIN << plan.failures.min(20);
@@ -200,6 +229,29 @@ mod tests {
         plan.seen(1, 10_101, 5);
         assert_eq!(plan.due(10_200), [0; 0], "it was tried 100 ms ago");
         assert_eq!(plan.due(11_200), [1]);
+    }
+
+    #[test]
+    fn rounds_that_find_nothing_become_rare_until_something_happens() {
+        let mut plan = Plan::new(60_000);
+        let (mut now, mut waits) = (0, Vec::new());
+        plan.seen((), 0, 0);
+        for _ in 0..6 {
+            assert_eq!(plan.due(now), [()]);
+            plan.ended(&(), Ended::Quietly, now, 0);
+            let next = plan.next_due().unwrap();
+            waits.push((next - now) / 1_000);
+            now = next;
+        }
+        assert_eq!(waits, [48, 96, 192, 192, 192, 192]);
+        let before = now - 190_000;
+        plan.stirred(before);
+        assert_eq!(plan.next_due(), Some(before + 60_000));
+        plan.stirred(before + 1_000);
+        assert_eq!(plan.next_due(), Some(before + 60_000), "it is not put off");
+        plan.due(now);
+        plan.ended(&(), Ended::Well, now, 0);
+        assert_eq!(plan.next_due(), Some(now + 48_000));
     }
 
     proptest! {

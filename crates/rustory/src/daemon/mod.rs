@@ -588,7 +588,13 @@ impl<'a> Daemon<'a> {
             }
             Event::Round(report) | Event::FoundSame(report) => {
                 // A session that stays does another one, which is how entries of third devices go on.
-                self.plan.ended(&peer, Ended::Well, now_ms, random());
+                let moved = report.received + report.sent + report.mended > 0;
+                let identical = report.compared.is_some_and(|found| found.identical());
+                let how = match identical && !moved {
+                    true => Ended::Quietly,
+                    false => Ended::Well,
+                };
+                self.plan.ended(&peer, how, now_ms, random());
                 known.error = None;
                 let path = known.session_path(id);
                 if let Some(hello) = &known.hello {
@@ -615,6 +621,28 @@ impl<'a> Daemon<'a> {
         self.state.peers = self.peers.states();
     }
 
+    /// Whether the last session with a peer ended although both would stay in touch, so that another
+    /// one is to follow at once.
+    fn goes_on(&mut self, peer: PeerId, session: &Active, result: &Result<(), Trouble>) -> bool {
+        let known = self.peers.get(peer);
+        if !known.hello.as_ref().is_some_and(|hello| hello.stays) {
+            return false;
+        }
+        match result {
+            // The connection was lost.
+            Ok(()) => session.lasted(),
+            Err(Trouble::Session(SessionError::Broken(_) | SessionError::Silent)) => {
+                session.lasted()
+            }
+            // One of the two moved it or gave way. A peer that stops altogether is called in vain once.
+            Err(Trouble::Session(SessionError::Stopped)) => known.way.is_some(),
+            Err(Trouble::Session(SessionError::Refused(close))) => {
+                close.reason == Reason::STOPPING && known.way.is_some()
+            }
+            Err(_) => false,
+        }
+    }
+
     fn finished(&mut self, finished: Finished) {
         let Finished { peer, id, result } = finished;
         let ended = self.peers.remove(peer, id);
@@ -631,11 +659,9 @@ impl<'a> Daemon<'a> {
         };
         if !self.peers.has_session(peer) {
             self.plan.ended(&peer, how, now, random());
-        }
-        let hello = self.peers.get(peer).hello.as_ref();
-        let cut = is_cut(&result) && hello.is_some_and(|hello| hello.stays);
-        if ended.is_some_and(|it| it.is_to_go_on(cut)) {
-            self.plan.seen(peer, now, random());
+            if ended.is_some_and(|session| self.goes_on(peer, &session, &result)) {
+                self.plan.seen(peer, now, random());
+            }
         }
         if matches!(result, Err(Trouble::Session(SessionError::WasCopy))) {
             // The log's thread tells the new identity, and then all are met with it.
@@ -673,6 +699,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn log_changed(&mut self, how: Control) {
+        self.plan.stirred(self.now());
         for active in self.peers.sessions() {
             let _ = active.control.send(how);
         }
@@ -763,17 +790,6 @@ async fn hold(
     })
     .await
     .map_err(Trouble::Session)
-}
-
-/// Ends of a session that goes on as long as both can, when neither meant it to end.
-fn is_cut(result: &Result<(), Trouble>) -> bool {
-    matches!(
-        result,
-        Ok(())
-            | Err(Trouble::Session(
-                SessionError::Broken(_) | SessionError::Silent
-            ))
-    )
 }
 
 /// Ends that say nothing about how well the peer can be reached.

@@ -71,11 +71,9 @@ impl Active {
         }
     }
 
-    /// Whether another one is to follow at once, now that this one has ended; `cut`: nobody meant
-    /// it to.
-    pub(super) fn is_to_go_on(&self, cut: bool) -> bool {
-        let lasted = self.met.is_some_and(|met| met.elapsed() >= LASTED);
-        self.moving || (cut && lasted)
+    /// Whether it ran for long enough to be begun again at once when it breaks off.
+    pub(super) fn lasted(&self) -> bool {
+        self.met.is_some_and(|met| met.elapsed() >= LASTED)
     }
 }
 

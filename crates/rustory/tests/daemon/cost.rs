@@ -166,7 +166,8 @@ fn a_round_that_finds_nothing_costs_less_than_a_kilobyte() {
     }
     let after = connections(&of_a, &[a.port, b.port])[0];
     let bytes = after.0 - before.0 + after.1 - before.1;
-    assert!(rounds >= 6, "{rounds}");
+    // They become rare while nothing is found.
+    assert!(rounds >= 2, "{rounds}");
     println!("{rounds} rounds, {bytes} bytes: {} a round", bytes / rounds);
     assert!(bytes / rounds < 1_000, "{bytes} bytes in {rounds} rounds");
     assert_ne!(last_sync(&b, "alpha"), serde_json::Value::Null);
