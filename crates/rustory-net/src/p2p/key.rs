@@ -163,15 +163,13 @@ impl SwarmKey {
     /// The key alone, as a pairing code carries it. Secret.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; SWARM_KEY_BYTES] {
-        let text = self.to_text();
-        let digits = text.lines().nth(2).unwrap_or_default();
-        from_hex(digits).expect("the library writes 64 hexadecimal digits")
+        self.0
     }
 
     /// The opposite of [`SwarmKey::to_bytes`].
     #[must_use]
     pub fn from_bytes(bytes: [u8; SWARM_KEY_BYTES]) -> SwarmKey {
-        SwarmKey(PreSharedKey::new(bytes))
+        SwarmKey(bytes)
     }
 
     /// What may be shown of it.
@@ -194,10 +192,6 @@ impl SwarmKey {
     /// [`KeyFileError::Exists`] or [`KeyFileError::Unwritable`].
     pub fn create(&self, path: &Path) -> Result<(), KeyFileError> {
         write_key(path, &self.to_text())
-    }
-
-    pub(super) fn bytes(&self) -> [u8; SWARM_KEY_BYTES] {
-        self.0
     }
 }
 

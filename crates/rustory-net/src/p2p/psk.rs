@@ -79,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Psk<S> {
 }
 
 fn cipher(key: &SwarmKey, nonce: [u8; NONCE_BYTES]) -> XSalsa20 {
-    XSalsa20::new(&key.bytes().into(), &nonce.into())
+    XSalsa20::new(&key.to_bytes().into(), &nonce.into())
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Psk<S> {
@@ -154,7 +154,7 @@ mod tests {
         let key = SwarmKey::generate().unwrap();
         let (ours, theirs) = sockets().await;
         let sent: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
-        let them = PnetConfig::new(PreSharedKey::new(key.bytes()));
+        let them = PnetConfig::new(PreSharedKey::new(key.to_bytes()));
         let (copy, len) = (sent.clone(), sent.len());
         let they = tokio::spawn(async move {
             let mut theirs = them.handshake(theirs).await.unwrap();

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::PeerId;
@@ -17,12 +18,13 @@ use libp2p::tcp::tokio::TcpStream;
 use libp2p::{noise, relay, tcp, yamux};
 use rustix::net::sockopt;
 
+use super::addr::Path;
 use super::key::{IdentityKey, SwarmKey};
 use super::keycheck::admit;
 #[cfg(target_os = "linux")]
 use super::limits::UNACKNOWLEDGED_MAX;
 use super::limits::{
-    HANDSHAKE_TIMEOUT, KEEPALIVE_AFTER, KEEPALIVE_EVERY, KEEPALIVE_TRIES,
+    HANDSHAKE_TIMEOUT, KEEPALIVE_AFTER, KEEPALIVE_AFTER_ON_LAN, KEEPALIVE_EVERY, KEEPALIVE_TRIES,
     STREAMS_PER_CONNECTION_MAX,
 };
 
@@ -62,8 +64,12 @@ fn tcp() -> impl Transport<
 + Unpin
 + 'static {
     tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-        .map(|stream, _| {
-            if let Err(err) = keep_alive(&stream.0) {
+        .map(|stream, point| {
+            let after = match Path::of(point.get_remote_address()) {
+                Path::Lan => KEEPALIVE_AFTER_ON_LAN,
+                Path::Direct | Path::Relay => KEEPALIVE_AFTER,
+            };
+            if let Err(err) = keep_alive(&stream.0, after) {
                 tracing::debug!(error = &err as &dyn Error, "no keepalive");
             }
             stream
@@ -73,9 +79,9 @@ fn tcp() -> impl Transport<
 
 /// Has the system look after a connection, so that no process wakes up for it: it keeps routers from
 /// forgetting it, and ends it when nobody is there any more.
-fn keep_alive(stream: &tokio::net::TcpStream) -> io::Result<()> {
+fn keep_alive(stream: &tokio::net::TcpStream, after: Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
+    sockopt::set_tcp_keepidle(stream, after)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?;
     sockopt::set_tcp_keepcnt(stream, KEEPALIVE_TRIES)?;
     #[cfg(target_os = "linux")]
@@ -146,7 +152,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-        keep_alive(&stream).unwrap();
+        keep_alive(&stream, KEEPALIVE_AFTER).unwrap();
         assert!(sockopt::socket_keepalive(&stream).unwrap());
         assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEPALIVE_AFTER);
         #[cfg(target_os = "linux")]

@@ -653,9 +653,12 @@ impl<'a> Daemon<'a> {
             Err(Trouble::Session(err)) => Some(err.to_string()),
             Err(Trouble::Open(err)) => Some(err.to_string()),
         };
-        let how = match error {
-            None => Ended::Well,
-            Some(_) => Ended::Badly,
+        let stays = |known: &Peer| known.hello.as_ref().is_some_and(|hello| hello.stays);
+        // Nobody ends a session that stays without a word: its connection was lost.
+        let was_lost = result.is_ok() && stays(self.peers.get(peer));
+        let how = match error.is_none() && !was_lost {
+            true => Ended::Well,
+            false => Ended::Badly,
         };
         if !self.peers.has_session(peer) {
             self.plan.ended(&peer, how, now, random());
