@@ -8,6 +8,7 @@ use rustory_net::p2p::{IdentityKey, KeyFileError, SwarmKey, exposed_mode};
 use super::report::Group;
 use super::{Doctor, Known, in_shell};
 use crate::error::CommandError;
+use crate::service::Service;
 
 impl Doctor<'_> {
     pub(super) fn keys(&self, known: &Known) -> Group {
@@ -153,9 +154,10 @@ impl Doctor<'_> {
                 "it does not run; with no other device there is nothing to exchange",
             );
         }
-        let mend = match unit {
-            Some(unit) => unit.start(),
-            None => format!("{} daemon", self.rr()),
+        let mend = match (unit, Service::of(self.ctx)) {
+            (Some(unit), _) => unit.start(),
+            (None, Ok(_)) => format!("{} service install", self.rr()),
+            (None, Err(_)) => format!("{} daemon --detach", self.rr()),
         };
         group
             .problem("daemon.runs", "it does not run")
@@ -166,7 +168,7 @@ impl Doctor<'_> {
     fn restart(&self, pid: u32, unit: Option<&Unit>) -> String {
         match unit {
             Some(unit) => unit.restart(),
-            None => format!("kill {pid}; {} daemon", self.rr()),
+            None => format!("kill -USR1 {pid}"),
         }
     }
 
@@ -208,13 +210,7 @@ impl Doctor<'_> {
                         format!("{name} starts {}, which is not there", program.display()),
                     )
                     .why("The daemon will not come back after the next login.")
-                    .mend(format!(
-                        "sed -i \"s|{}|{}|\" {} && {}",
-                        program.display(),
-                        self.own.display(),
-                        in_shell(&unit.0),
-                        unit.restart()
-                    ));
+                    .mend(format!("{} service install", self.rr()));
             }
             None => group.well("daemon.unit", format!("service {name}")),
         }
