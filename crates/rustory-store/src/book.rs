@@ -1,13 +1,19 @@
 //! The peer book: where peers were last reached, so that devices meet again without asking anybody.
 
+use std::collections::HashSet;
+
 use rusqlite::params;
 use rustory_core::Timestamp;
 
 use crate::error::StoreError;
-use crate::open::{Store, set_meta};
+use crate::open::{Store, random, set_meta};
 
 /// Addresses kept for one peer; the newest stay.
 const ADDRS_PER_PEER_MAX: i64 = 16;
+
+/// A peer whose device is met under another id in the network since is kept for so long, in
+/// microseconds: 30 days, for whoever tries a backup and goes back.
+const REPLACED_FOR: i64 = 30 * 86_400 * 1_000_000;
 
 /// Where a peer was once reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +73,57 @@ impl Store {
             })
         })?;
         Ok(before.is_some())
+    }
+
+    /// Removes peers that were not seen for 30 days and whose device is met as another peer since: it
+    /// has another key. Returns how many rows that were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_replaced(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM peer_book WHERE peer IN
+                     (SELECT old.peer FROM peer_book old JOIN peer_book new
+                        ON new.addr = old.addr AND new.peer <> old.peer AND new.seen_at > old.seen_at
+                      WHERE old.addr LIKE 'device:%')
+                   AND peer NOT IN (SELECT peer FROM peer_book WHERE seen_at >= ?1)";
+        let before = now.as_micros().saturating_sub(REPLACED_FOR);
+        self.write(|writer| writer.run(|tx| tx.execute(sql, [before])))
+    }
+
+    /// Forgets a device: how far its log is read, what was compared, where it was reached. Its entries
+    /// stay.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_peer(&mut self, device_id: &str) -> Result<(), StoreError> {
+        self.write(|writer| {
+            writer.run(|tx| {
+                tx.execute("DELETE FROM peer_state WHERE peer = ?1", [device_id])?;
+                let book = "DELETE FROM peer_book WHERE peer = ?1 OR peer IN
+                              (SELECT peer FROM peer_book WHERE addr = 'device:' || ?1)";
+                tx.execute(book, [device_id])?;
+                set_meta(tx, "forgot", &random::<8>())
+            })
+        })
+    }
+
+    /// Another value whenever a device was forgotten, for a program that remembers them as well.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forgot(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.meta("forgot")
+    }
+
+    /// The ids of all devices that were met and not forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn remembered(&self) -> Result<HashSet<String>, StoreError> {
+        let met = self.peers()?.into_iter().map(|peer| peer.peer);
+        let book = self.addr_book()?.into_iter();
+        let noted = book.filter_map(|it| it.addr.strip_prefix("device:").map(str::to_owned));
+        Ok(met.chain(noted).collect())
     }
 
     /// All addresses, the newest first.

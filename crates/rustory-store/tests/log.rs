@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use common::{Home, all, entry};
 use proptest::prelude::*;
-use rustory_core::IngestSeq;
 use rustory_core::limits::BATCH_BYTES_MAX;
-use rustory_store::{Access, Appended, ExitFilter, Filter, Store, StoreError};
+use rustory_core::{IngestSeq, Timestamp};
+use rustory_store::{Access, Appended, ExitFilter, Failure, Filter, Store, StoreError};
 
 #[test]
 fn every_field_comes_back_as_it_went_in() {
@@ -465,4 +465,65 @@ proptest! {
         }
         prop_assert_eq!(seen, entries);
     }
+}
+
+fn at(day: i64) -> Timestamp {
+    Timestamp::from_secs(1_700_000_000 + day * 86_400).unwrap()
+}
+
+#[test]
+fn what_is_remembered_of_a_device_is_forgotten_and_its_entries_stay() {
+    let home = Home::new();
+    let mut store = home.store();
+    store.insert(&[entry("gone", 1)]).unwrap();
+    for device in ["gone", "here"] {
+        let failure = Failure {
+            text: "not there".to_owned(),
+            at: at(0),
+        };
+        store.note_failure(device, &failure).unwrap();
+        let peer = format!("peer of {device}");
+        store.note_addr(&peer, "/ip4/192.0.2.1", at(0)).unwrap();
+        let addr = format!("device:{device}");
+        store.note_addr(&peer, &addr, at(0)).unwrap();
+    }
+    assert_eq!(store.remembered().unwrap().len(), 2);
+    let before = store.forgot().unwrap();
+    store.forget_peer("gone").unwrap();
+    assert_ne!(store.forgot().unwrap(), before, "others can tell");
+    assert_eq!(store.peer("gone").unwrap(), None);
+    assert_eq!(Vec::from_iter(store.remembered().unwrap()), ["here"]);
+    let book = store.addr_book().unwrap();
+    assert!(book.iter().all(|it| it.peer == "peer of here"), "{book:?}");
+    assert_eq!(all(&store), [entry("gone", 1)]);
+}
+
+#[test]
+fn a_peer_that_its_device_replaced_is_forgotten_after_a_month() {
+    let home = Home::new();
+    let mut store = home.store();
+    for (peer, addr, day) in [
+        ("old", "device:desk", 0),
+        ("old", "/ip4/192.0.2.1", 0),
+        ("new", "device:desk", 1),
+        // Away for longer, and nobody has taken its place.
+        ("other", "device:nas", 0),
+        // Another device's now, and in use.
+        ("kept", "device:phone", 0),
+        ("kept", "device:tablet", 39),
+        ("newer", "device:phone", 2),
+    ] {
+        store.note_addr(peer, addr, at(day)).unwrap();
+    }
+    assert_eq!(store.forget_replaced(at(29)).unwrap(), 0);
+    assert_eq!(store.forget_replaced(at(40)).unwrap(), 2);
+    let mut left: Vec<String> = store
+        .addr_book()
+        .unwrap()
+        .into_iter()
+        .map(|it| it.peer)
+        .collect();
+    left.sort();
+    left.dedup();
+    assert_eq!(left, ["kept", "new", "newer", "other"]);
 }

@@ -12,6 +12,7 @@ pub(crate) mod join;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod pair;
+pub(crate) mod peers;
 pub(crate) mod record;
 pub(crate) mod search;
 pub(crate) mod serve;

@@ -263,10 +263,12 @@ impl Peer {
         let tally = ours.tally();
         let device_id = state.device_id.as_ref().unwrap_or(&state.peer);
         let network = network.and_then(|network| {
+            // A device that has another key now is there twice.
             let found = network
                 .peers
                 .iter()
-                .find(|(_, peer)| peer.device_id.as_ref() == Some(device_id));
+                .filter(|(_, peer)| peer.device_id.as_ref() == Some(device_id))
+                .max_by_key(|(_, peer)| (peer.live, peer.path.is_some(), peer.error.is_none()));
             found.map(|(id, peer)| (id.clone(), peer.clone()))
         });
         let identical = state.compared.map(|_| state.is_identical(tally));

@@ -10,7 +10,7 @@ mod state;
 mod upkeep;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
@@ -125,6 +125,8 @@ fn run_once(ctx: &Ctx) -> Result<Ending, CommandError> {
     })?;
     rustory_store::spool_dir::create(&ctx.spool_dir())?;
     let keys = keys::load(ctx, &mut store)?;
+    // What can't be tidied up now is the next time.
+    let _ = store.forget_replaced(now());
     let book = book(&store)?;
     let changed = Arc::new(AtomicBool::new(true));
     let (notes, notes_rx) = mpsc::channel();
@@ -581,6 +583,7 @@ impl<'a> Daemon<'a> {
                 known.hello = Some(hello);
                 if !is_copy {
                     let addr = format!("device:{device_id}");
+                    self.book.devices.insert(peer, device_id.clone());
                     self.note(Note::Seen(device_id, seen));
                     let peer = peer.to_string();
                     self.note(Note::Address { peer, addr });
@@ -696,9 +699,23 @@ impl<'a> Daemon<'a> {
         match news {
             News::Grew => self.log_changed(Control::LogGrew),
             News::Came => self.log_changed(Control::Came),
+            News::Forgot(remembered) => self.forget_others(&remembered),
             News::Identity(identity) => self.renew(identity).await,
             News::Problem(problem) => self.problem(problem),
         }
+    }
+
+    /// Devices that the user had forgotten and that are not there.
+    fn forget_others(&mut self, remembered: &HashSet<String>) {
+        for peer in self.peers.absent_but(remembered) {
+            self.book.peers.remove(&peer);
+            // Else it is known from a tracker alone, and was never to be forgotten.
+            if self.book.devices.remove(&peer).is_some() {
+                self.peers.forget(peer);
+                self.plan.forget(&peer);
+            }
+        }
+        self.state.peers = self.peers.states();
     }
 
     fn log_changed(&mut self, how: Control) {

@@ -1,6 +1,6 @@
 //! The peers that the daemon knows, and its sessions with each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rustory_core::sync::Hello;
@@ -191,6 +191,17 @@ impl Peers {
 
     pub(super) fn remove(&mut self, peer: PeerId, id: u64) -> Option<Active> {
         self.get(peer).sessions.remove(&id)
+    }
+
+    /// Devices that are none of these, and not there now.
+    pub(super) fn absent_but(&self, devices: &HashSet<String>) -> Vec<PeerId> {
+        let absent = self.peers.iter().filter(|(_, peer)| {
+            let device_id = peer.device_id.as_ref();
+            let is_other = device_id.is_some_and(|id| !devices.contains(id));
+            let is_there = peer.way.is_some() || peer.sessions.values().any(|it| it.met.is_some());
+            is_other && !is_there
+        });
+        absent.map(|(id, _)| *id).collect()
     }
 
     pub(super) fn has_session(&self, peer: PeerId) -> bool {

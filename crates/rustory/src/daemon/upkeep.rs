@@ -1,7 +1,7 @@
 //! What the daemon's log thread does besides answering sessions: it takes in what was typed, writes
 //! down what became of peers, and tells when the log has grown.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -37,6 +37,8 @@ pub(super) enum News {
     Grew,
     /// Something came from other devices.
     Came,
+    /// The user had a device forgotten; these are left.
+    Forgot(HashSet<String>),
     /// The log has another identity now.
     Identity(LogIdentity),
     /// What is wrong with the log, or that nothing is any more.
@@ -57,6 +59,8 @@ pub(super) struct Upkeep {
     news: UnboundedSender<News>,
     own_seq: Option<u64>,
     head: Option<IngestSeq>,
+    /// See [`Store::forgot`].
+    forgot: Option<Vec<u8>>,
     identity: LogIdentity,
     problem: Option<String>,
     /// Somebody else told of a problem.
@@ -79,6 +83,7 @@ impl Upkeep {
             news,
             own_seq: None,
             head: None,
+            forgot: store.forgot().ok().flatten(),
             identity: identity(store),
             problem: None,
             doubted: false,
@@ -106,6 +111,7 @@ impl Upkeep {
         if self.changed.swap(false, Ordering::AcqRel) {
             let taken = store
                 .reload_identity()
+                .and_then(|()| self.forget(store))
                 .and_then(|()| drain::drain(&self.ctx, store));
             if let Err(err) = taken {
                 self.changed.store(true, Ordering::Release);
@@ -118,6 +124,16 @@ impl Upkeep {
         if grew || came {
             let news = if grew { News::Grew } else { News::Came };
             let _ = self.news.send(news);
+        }
+        Ok(())
+    }
+
+    /// Another process had a device forgotten.
+    fn forget(&mut self, store: &Store) -> Result<(), StoreError> {
+        let forgot = store.forgot()?;
+        if self.forgot != forgot {
+            let _ = self.news.send(News::Forgot(store.remembered()?));
+            self.forgot = forgot;
         }
         Ok(())
     }

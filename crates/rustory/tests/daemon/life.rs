@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::common::numbered;
-use crate::device::{Device, eventually, met};
+use crate::device::{Device, eventually, met, refused};
 
 #[test]
 fn the_second_daemon_says_who_runs_and_a_killed_one_is_in_nobodys_way() {
@@ -161,4 +161,34 @@ fn kill_9_at_any_time_loses_nothing_and_repeats_nothing() {
         device.home.ok(&["verify"]);
         assert_eq!(device.status()["spool"]["pending"], 0);
     }
+}
+
+#[test]
+fn a_device_that_is_gone_for_good_is_forgotten_and_comes_back_when_it_is_met() {
+    let (a, b, of_a, of_b) = met(&[]);
+    b.shell("s").types("typed on beta");
+    eventually("alpha has it", || a.has("typed on beta"));
+    eventually("the daemon tells of it", || {
+        let beta = a.peer("beta");
+        beta["peer_id"].is_string() && beta["path"].is_string()
+    });
+    let said = refused(&a.home, &["peers", "forget", "beta"]);
+    assert!(said.contains("is connected now"), "{said}");
+    let said = refused(&a.home, &["peers", "forget", "gamma"]);
+    assert!(said.contains("no device `gamma`"), "{said}");
+    of_b.stop("TERM");
+    let known = |of: &Device| of.status()["peers"].as_array().unwrap().len();
+    eventually("it is not connected any more", || {
+        let forget = a.home.rr(["peers", "forget", "beta"]).output();
+        forget.unwrap().status.success()
+    });
+    eventually("alpha knows nobody", || known(&a) == 0);
+    assert!(a.has("typed on beta"));
+    // Nor after a restart.
+    of_a.stop("TERM");
+    let of_a = a.start();
+    eventually("the daemon works again", || a.runs(&of_a));
+    assert_eq!(known(&a), 0);
+    let _of_b = b.start();
+    eventually("it is met again", || a.identical("beta"));
 }
