@@ -10,7 +10,7 @@ use crate::doctor::{self, Level, Scope, pty};
 use crate::error::CommandError;
 use crate::ui::Output;
 
-/// Find what is wrong: your shells, the database, the daemon, the network; and how to mend it
+/// Find what is wrong with shells, database, daemon and network, and how to mend it
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Look at everything that recording, searching and syncing need, and say for each thing that is not well what it \
