@@ -269,6 +269,7 @@ pub(super) static FORMS: &[Form] = &[
     Form::one("private key", &["-----BEGIN "], tokens::private_key),
     Form::token("age key", &["AGE-SECRET-KEY-1"], upper, 50),
     Form::one("swarm key", &["/key/swarm/psk/"], tokens::swarm_key),
+    Form::token("pairing code", &["rr04"], alnum, 100).in_any_case(),
     Form::one("JSON web token", &["eyJ"], tokens::json_web_token),
     Form::one("bearer token", &["bearer "], tokens::bearer).in_any_case(),
     // By what stands around them.

@@ -186,6 +186,11 @@ const HITS: &[(&str, &str, &str)] = &[
         "printf '/key/swarm/psk/1.0.0/\n/base16/\n*\n' >swarm.key",
     ),
     (
+        "pairing code",
+        "echo RR04{180} | ssh desk",
+        "echo RR04* | ssh desk",
+    ),
+    (
         "JSON web token",
         "jwt decode eyJ{30}.eyJ{60}.{43} -j",
         "jwt decode eyJ* -j",
@@ -581,6 +586,7 @@ const NEAR_MISSES: &[(&str, &str)] = &[
     ),
     ("age key", "echo AGE-SECRET-KEY-1"),
     ("swarm key", "grep /key/swarm/psk/1.0.0/ swarm.key"),
+    ("pairing code", "echo RR04{40} xRR04{180}"),
     (
         "JSON web token",
         "cat eyJhbGciOiJIUzI1NiJ9.json; echo eyJ{60}",
