@@ -81,14 +81,14 @@ fn outgoing() -> Vec<IpAddr> {
     own.map(|addr: SocketAddr| addr.ip()).collect()
 }
 
-/// IPv4 before IPv6, which makes a code much longer and is rarely the only way in a home; then those by
-/// which this machine reaches others, since bridges of containers and the like are no help to anybody.
+/// IPv6, which makes a code much longer, only where there is no IPv4. Those by which this machine reaches
+/// others come first: bridges of containers and the like are no help to anybody.
 fn nearest_first(mut addrs: Vec<Multiaddr>, outgoing: &[IpAddr]) -> Vec<Multiaddr> {
-    addrs.sort_by_key(|addr| {
-        let ip = host(addr);
-        let is_way_out = ip.is_some_and(|ip| outgoing.contains(&ip));
-        (ip.is_some_and(|ip| ip.is_ipv6()), !is_way_out)
-    });
+    let is_v4 = |addr: &Multiaddr| host(addr).is_some_and(|ip| ip.is_ipv4());
+    if addrs.iter().any(is_v4) {
+        addrs.retain(is_v4);
+    }
+    addrs.sort_by_key(|addr| !host(addr).is_some_and(|ip| outgoing.contains(&ip)));
     addrs.truncate(ADDRS_MAX);
     addrs
 }
@@ -255,8 +255,11 @@ mod tests {
         let sorted = nearest_first(parsed, &out);
         let shown: Vec<String> = sorted.iter().map(ToString::to_string).collect();
         assert_eq!(shown, [addrs[3], addrs[0]]);
-        let only = nearest_first(vec![addrs[1].parse().unwrap()], &out);
-        assert_eq!(only.len(), 1);
+        let of = |addrs: &[&str]| {
+            let parsed = addrs.iter().map(|addr| addr.parse().unwrap());
+            nearest_first(parsed.collect(), &out).len()
+        };
+        assert_eq!((of(&addrs[1..2]), of(&[addrs[1], addrs[3]])), (1, 1));
     }
 
     #[test]
