@@ -220,19 +220,24 @@ fn show(ctx: &Ctx, code: &str, invitation: &Invitation, args: &Args) -> Result<(
     Ok(())
 }
 
-/// Where it fits, with one line below it: half of one is of no use to a camera.
+/// Lines around the code as text: two of explanation, blank ones, and the waiting.
+const TEXT_LINES: u16 = 6;
+
+/// Where it fits beside the text: half of one is of no use to a camera, and pasting is what most do.
 fn show_qr(ctx: &Ctx, code: &str) -> Result<(), CommandError> {
     let screen = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
     let (Some(qr), Ok(screen)) = (Qr::of(code), screen) else {
         return Ok(());
     };
     let (rows, cols) = qr.size();
-    if screen.ws_row <= rows || screen.ws_col < cols {
+    let code_lines = u16::try_from(code.len())
+        .unwrap_or(u16::MAX)
+        .div_ceil(screen.ws_col.max(1));
+    let rows = rows.saturating_add(code_lines).saturating_add(TEXT_LINES);
+    if screen.ws_row < rows || screen.ws_col < cols {
         ctx.note(format_args!(
             "(the QR code needs {} lines and {cols} columns; this terminal has {} and {})\n",
-            rows + 1,
-            screen.ws_row,
-            screen.ws_col
+            rows, screen.ws_row, screen.ws_col
         ));
         return Ok(());
     }

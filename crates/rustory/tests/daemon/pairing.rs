@@ -545,7 +545,7 @@ fn on_a_terminal_the_code_can_be_scanned_where_it_fits_and_the_new_device_is_gre
     assert!(small.exit_status().success(), "{}", small.dump());
     assert_eq!(qr_lines(&small.screen()), 0);
     assert!(
-        small.screen().contains("the QR code needs 2"),
+        small.screen().contains("the QR code needs 3"),
         "{}",
         small.dump()
     );
@@ -576,6 +576,7 @@ fn on_a_terminal_the_code_can_be_scanned_where_it_fits_and_the_new_device_is_gre
         screen.contents().contains("Waiting for it")
     });
     assert_eq!(qr_lines(&exact.screen()), lines, "{}", exact.dump());
+    assert!(exact.screen().contains("RR04"), "{}", exact.dump());
     b.joined(&code);
     large.wait_for("the new device", |screen| {
         screen.contents().contains("✓ beta is here, with 2 entries")
