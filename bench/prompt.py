@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What recording costs the prompt: Enter to the next prompt, in real shells in a pseudo-terminal.
 
-bash and zsh, each bare, with rr's hook and with atuin's, opened at the same time; every round types
+bash, zsh and fish, each bare, with rr's hook and with atuin's, opened at the same time; every round types
 one command into each of them, in a new order. The command is the builtin `:`, so what is measured is
 the shell and its hooks. Processes are counted apart, by strace where it is installed.
 """
@@ -19,11 +19,24 @@ import common
 from pty_run import Program
 
 PROMPT = "ready>"
-SHELLS = ("bash", "zsh")
+SHELLS = ("bash", "zsh", "fish")
+
+
+FISH_RC = f"""
+function fish_prompt; printf '{PROMPT} '; end
+function fish_title; end
+set -g fish_greeting
+set -g fish_autosuggestion_enabled 0
+"""
 
 
 def rc_file(shell, home, hook):
     """The rc file: a fixed prompt, a usual history, and the hook as its documentation says."""
+    if shell == "fish":
+        os.makedirs(os.path.join(home, ".config/fish"))
+        with open(os.path.join(home, ".config/fish/config.fish"), "w") as file:
+            file.write(FISH_RC + hook + "\n")
+        return
     name = {"bash": ".bashrc", "zsh": ".zshrc"}[shell]
     history = {
         "bash": "HISTFILE=~/.bash_history HISTSIZE=10000 HISTCONTROL=ignoreboth\n",
@@ -42,11 +55,12 @@ class Contender:
         os.makedirs(self.home)
         if tool == "atuin":
             common.atuin_home(self.home)
-        hook = "" if tool == "bare" else f'eval "$({tools[tool]} init {shell})"'
+        load = "{} init fish | source" if shell == "fish" else 'eval "$({} init ' + shell + ')"'
+        hook = "" if tool == "bare" else load.format(tools[tool])
         rc_file(shell, self.home, hook)
         # ATUIN_... stay unset; each home has its own databases.
         self.env = common.environment(self.home, tools.values(), SHELL=shutil.which(shell))
-        self.argv = {"bash": ["bash", "-i"], "zsh": ["zsh", "-i"]}[shell]
+        self.argv = [shell, "-i"]
         self.typed = 0
         self.seconds = []
         self.processes = None

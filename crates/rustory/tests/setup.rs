@@ -635,3 +635,24 @@ fn on_a_terminal_each_step_can_be_declined_and_a_bad_code_is_asked_for_again() {
     let profile = fs::read_to_string(home.path().join(".profile")).unwrap();
     assert!(profile.contains("init bash"), "{profile}");
 }
+
+#[test]
+fn fish_gets_the_hook_in_its_own_language_and_loses_it_again() {
+    let home = Home::new();
+    let (code, said) = run(&home, &["--yes", "--shell", "fish"]);
+    assert_eq!(code, 0, "{said}");
+    let config = home.path().join(".config/fish/config.fish");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("init fish | source"), "{text}");
+    let check = Command::new("fish")
+        .arg("--no-execute")
+        .arg(&config)
+        .status();
+    assert!(check.unwrap().success(), "{text}");
+    let (code, said) = run(&home, &["--undo", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        !config.exists() && !config.parent().unwrap().exists(),
+        "{said}"
+    );
+}

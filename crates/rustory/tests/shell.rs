@@ -1,7 +1,8 @@
 //! The shell contract of `shell/README.md`, in real shells in a pseudo-terminal.
 //!
-//! Every test runs for bash and for zsh, unless its line concerns one of them. `RUSTORY_TEST_BASH`
-//! and `RUSTORY_TEST_ZSH` name other shells to run it with, such as a bash 3.2.
+//! Every test runs for bash, zsh and fish, unless its line concerns one of them, or the language of
+//! `sh`. `RUSTORY_TEST_BASH`, `RUSTORY_TEST_ZSH` and `RUSTORY_TEST_FISH` name other shells to run it
+//! with, such as a bash 3.2.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 

@@ -13,6 +13,10 @@ use crate::ui::Output;
 
 /// Print the shell integration: eval "$(rr init bash)"
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    eval \"$(rr init bash)\"    in ~/.bashrc\n  \
+    eval \"$(rr init zsh)\"     in ~/.zshrc\n  \
+    rr init fish | source      in ~/.config/fish/config.fish")]
 pub(crate) struct Args {
     shell: Shell,
 }
@@ -21,6 +25,7 @@ pub(crate) struct Args {
 pub(crate) enum Shell {
     Bash,
     Zsh,
+    Fish,
 }
 
 impl Shell {
@@ -28,6 +33,19 @@ impl Shell {
         match self {
             Shell::Bash => "bash",
             Shell::Zsh => "zsh",
+            Shell::Fish => "fish",
+        }
+    }
+
+    /// In single quotes, as this shell reads them.
+    pub(crate) fn quoted(self, path: &Path) -> Vec<u8> {
+        let bytes = path.as_os_str().as_bytes();
+        match self {
+            Shell::Fish => {
+                let escaped = bytes.replace(r"\", r"\\").replace("'", r"\'");
+                [b"'".as_slice(), &escaped, b"'"].concat()
+            }
+            _ => quoted(path),
         }
     }
 
@@ -35,6 +53,7 @@ impl Shell {
         match self {
             Shell::Bash => include_str!("../../shell/rr.bash"),
             Shell::Zsh => include_str!("../../shell/rr.zsh"),
+            Shell::Fish => include_str!("../../shell/rr.fish"),
         }
     }
 }
@@ -55,8 +74,8 @@ fn integration(shell: Shell, rr: &Path, spool: &Path) -> Vec<u8> {
     shell
         .template()
         .as_bytes()
-        .replace("@RR@", quoted(rr))
-        .replace("@SPOOL@", quoted(spool))
+        .replace("@RR@", shell.quoted(rr))
+        .replace("@SPOOL@", shell.quoted(spool))
 }
 
 /// In single quotes, as bash and zsh read them.

@@ -6,6 +6,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, ByteSlice as _};
+use clap::ValueEnum as _;
 use rustory_core::pairing::Invitation;
 use rustory_store::{Access, spool_dir};
 
@@ -392,7 +393,7 @@ impl<'a> Setup<'a> {
         let chosen = match (self.args.shell.is_empty(), change) {
             (false, _) => self.args.shell.clone(),
             (true, Change::Put) => shells::installed(&self.home, &self.path_var),
-            (true, Change::TakeOut) => vec![Shell::Bash, Shell::Zsh],
+            (true, Change::TakeOut) => Shell::value_variants().to_vec(),
         };
         let mut targets: Vec<shells::Target> = chosen
             .into_iter()

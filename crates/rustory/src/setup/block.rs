@@ -70,6 +70,8 @@ pub(crate) fn own_line(text: &BStr) -> Option<usize> {
         let loads = [
             "rr init bash",
             "rr init zsh",
+            "rr init fish",
+            "rustory init fish",
             "rustory init bash",
             "rustory init zsh",
         ]

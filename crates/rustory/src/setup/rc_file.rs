@@ -52,10 +52,14 @@ impl RcFile {
     /// Whatever the file system says, or that somebody else has changed it since it was read.
     pub(crate) fn replace(&self, text: Option<&BStr>) -> io::Result<()> {
         self.check_unchanged()?;
-        let Some(text) = text else {
-            return fs::remove_file(&self.target);
-        };
         let dir = self.target.parent().unwrap_or(Path::new("/"));
+        let Some(text) = text else {
+            fs::remove_file(&self.target)?;
+            // Made for it, if nothing else is there; the home directory never is empty.
+            let _ = fs::remove_dir(dir);
+            return Ok(());
+        };
+        fs::create_dir_all(dir)?;
         let mut file = tempfile::Builder::new()
             .prefix(".rustory-")
             .tempfile_in(dir)?;

@@ -4,8 +4,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice as _;
+use clap::ValueEnum as _;
 
-use crate::cmd::init::{Shell, quoted};
+use crate::cmd::init::Shell;
 
 /// One file that is to load the hook.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,12 +17,17 @@ pub(crate) struct Target {
 
 /// The shells to set up: those that are installed, or whose rc file is there.
 pub(crate) fn installed(home: &Path, path_var: &[PathBuf]) -> Vec<Shell> {
-    [Shell::Bash, Shell::Zsh]
-        .into_iter()
+    Shell::value_variants()
+        .iter()
+        .copied()
         .filter(|shell| {
             let program = shell.name();
             let installed = path_var.iter().any(|dir| dir.join(program).is_file());
-            installed || home.join(format!(".{program}rc")).exists()
+            let has_rc = match shell {
+                Shell::Fish => fish_config(home).exists(),
+                _ => home.join(format!(".{program}rc")).exists(),
+            };
+            installed || has_rc
         })
         .collect()
 }
@@ -34,12 +40,22 @@ pub(crate) fn targets(shell: Shell, home: &Path, zdotdir: Option<&Path>) -> Vec<
     let target = |path| Target { shell, path };
     match shell {
         Shell::Zsh => vec![target(zdotdir.unwrap_or(home).join(".zshrc"))],
+        Shell::Fish => vec![target(fish_config(home))],
         Shell::Bash => {
             let mut targets = vec![target(home.join(".bashrc"))];
             targets.extend(login_file(home).map(target));
             targets
         }
     }
+}
+
+/// Read by every fish, and after the files of `conf.d`, so that the hook has the last word.
+fn fish_config(home: &Path) -> PathBuf {
+    std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        .unwrap_or_else(|| home.join(".config"))
+        .join("fish/config.fish")
 }
 
 fn login_file(home: &Path) -> Option<PathBuf> {
@@ -63,13 +79,21 @@ fn login_file(home: &Path) -> Option<PathBuf> {
 /// The lines of the block: quiet where `rr` is gone, and harmless for other shells that read the
 /// same file (`.profile`).
 pub(crate) fn body(shell: Shell, rr: &Path, db_path: Option<&Path>) -> String {
-    let text = |path: &Path| quoted(path).to_str_lossy().into_owned();
+    let text = |path: &Path| shell.quoted(path).to_str_lossy().into_owned();
     let (program, dir) = (text(rr), text(rr.parent().unwrap_or(Path::new("/"))));
+    let option = db_path.map_or_else(String::new, |path| format!(" --db-path {}", text(path)));
     let variable = match shell {
         Shell::Bash => "BASH_VERSION",
         Shell::Zsh => "ZSH_VERSION",
+        Shell::Fish => {
+            return format!(
+                "if test -x {program}\n    \
+                 contains -- {dir} $PATH; or set -gx PATH $PATH {dir}\n    \
+                 {program}{option} init fish | source\n\
+                 end\n"
+            );
+        }
     };
-    let option = db_path.map_or_else(String::new, |path| format!(" --db-path {}", text(path)));
     format!(
         "if [ -n \"${{{variable}-}}\" ] && [ -x {program} ]; then\n    \
          case \":$PATH:\" in *:{dir}:*) ;; *) PATH=\"$PATH\":{dir} ;; esac\n    \
@@ -127,6 +151,15 @@ mod tests {
         assert_eq!(
             names(&[(".bash_login", reads), (".profile", "")]),
             [".bashrc"]
+        );
+    }
+
+    #[test]
+    fn paths_in_the_block_are_quoted_for_fish() {
+        let body = body(Shell::Fish, Path::new(r"/it's\here/rr"), None);
+        assert!(
+            body.contains(r"'/it\'s\\here/rr' init fish | source"),
+            "{body}"
         );
     }
 

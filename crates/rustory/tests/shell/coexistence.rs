@@ -1,6 +1,6 @@
 //! What was in the shell before is still there, and still works.
 
-use crate::session::{Home, Rc, SHELLS, Session, Shell, check, check_in, cmds, exits};
+use crate::session::{ALL, Home, Rc, SHELLS, Session, Shell, check, check_in, cmds, exits};
 
 /// What later entries of PROMPT_COMMAND and the prompt see of the command.
 #[test]
@@ -237,7 +237,7 @@ fn an_rc_file_read_again_changes_nothing() {
         let mut session = Session::start(shell, &home);
         let rc = match shell {
             Shell::Bash => ". ~/bashrc",
-            Shell::Zsh => ". ~/.zshrc",
+            _ => ". ~/.zshrc",
         };
         let state = "echo \"$PS0\"; typeset -p PROMPT_COMMAND precmd_functions preexec_functions";
         session.run(rc);
@@ -272,7 +272,7 @@ fn loading_changes_only_what_is_documented() {
         let changed = changed_lines(&before, &after);
         let documented: &[&str] = match shell {
             Shell::Bash => &["__rr_", "PROMPT_COMMAND", "PS0"],
-            Shell::Zsh => &[
+            _ => &[
                 "__rr_",
                 "precmd_functions",
                 "preexec_functions",
@@ -495,10 +495,11 @@ fn aliases_and_functions_of_the_users_are_not_called() {
 #[test]
 fn nested_shells_have_sessions_of_their_own() {
     let home = Home::new(Rc::default());
-    for shell in SHELLS {
+    for shell in ALL {
         let (inner, same) = match shell {
             Shell::Bash => (Shell::Zsh, Shell::Bash),
-            Shell::Zsh => (Shell::Bash, Shell::Zsh),
+            Shell::Zsh => (Shell::Fish, Shell::Zsh),
+            Shell::Fish => (Shell::Bash, Shell::Fish),
         };
         let mut session = Session::start(shell, &home);
         session.run(": outer");
@@ -513,13 +514,13 @@ fn nested_shells_have_sessions_of_their_own() {
     }
     let mut sessions: Vec<String> = home.headers().into_iter().map(|h| h.session).collect();
     sessions.dedup();
-    assert_eq!(sessions.len(), 8);
+    assert_eq!(sessions.len(), 12);
     let typed = home.spooled();
     for (cmd, times) in [
-        (": outer", 2),
-        (": inner", 2),
-        (": innermost", 2),
-        (": another", 2),
+        (": outer", 3),
+        (": inner", 3),
+        (": innermost", 3),
+        (": another", 3),
     ] {
         assert_eq!(
             typed.iter().filter(|t| t.cmd == cmd).count(),
@@ -584,5 +585,40 @@ fn jobs_and_subshells_are_the_users_own() {
         Rc::default(),
         &["(exit 7)", "(cd /; pwd)", "true &", "wait", "jobs"],
         &["(exit 7)", "(cd /; pwd)", "true &", "wait", "jobs"],
+    );
+}
+
+#[test]
+fn other_hooks_of_fish_see_the_status_and_loading_again_changes_nothing() {
+    let home = Home::new(Rc::default());
+    let hook = "function seen --on-event fish_postexec; echo $status $pipestatus >>~/seen; end";
+    home.write_fish("", hook);
+    let mut session = Session::start(Shell::Fish, &home);
+    let read_again = "source ~/.config/fish/config.fish";
+    session.run_all(&[read_again, read_again, "sh -c 'exit 7' | true", "false"]);
+    assert_eq!(
+        home.read("seen").lines().skip(2).collect::<Vec<_>>(),
+        ["0 7 0", "1 1"]
+    );
+    assert_eq!(session.ask(&home, "set -gx | string match '__rr*'"), "");
+    assert_eq!(cmds(&home).len(), 5);
+    assert_eq!(home.headers().len(), 1);
+}
+
+/// A function may carry a builtin's name.
+#[test]
+fn functions_of_the_users_are_not_called_in_fish() {
+    let home = Home::new(Rc::default());
+    let functions = "for name in printf random math path; function $name; echo CALLED; end; end";
+    home.write_fish("", functions);
+    let mut session = Session::start(Shell::Fish, &home);
+    session.run_all(&[": a", "builtin false"]);
+    let kept = exits(&home);
+    assert_eq!(
+        kept,
+        [
+            (": a".to_owned(), Some(0)),
+            ("builtin false".to_owned(), Some(1))
+        ]
     );
 }

@@ -2,15 +2,15 @@
 
 use rustory_testkit::key;
 
-use crate::session::{Home, Rc, SHELLS, Session};
+use crate::session::{ALL, Home, Rc, Session};
 
 #[test]
 fn what_was_typed_is_listed_with_its_context() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.paste("echo 'a\nb' 한글");
-        session.run_all(&["(exit 7)", " : hidden"]);
+        session.run_all(&["sh -c 'exit 7'", " : hidden"]);
         let listed = home.rr(&["list", "--json"]);
         let entries: Vec<serde_json::Value> = listed
             .lines()
@@ -18,7 +18,7 @@ fn what_was_typed_is_listed_with_its_context() {
             .collect();
         assert_eq!(entries.len(), 2, "{listed}");
         assert_eq!(entries[0]["cmd"], "echo 'a\nb' 한글");
-        assert_eq!(entries[1]["cmd"], "(exit 7)");
+        assert_eq!(entries[1]["cmd"], "sh -c 'exit 7'");
         assert_eq!(entries[1]["exit_code"], 7);
         assert_eq!(entries[1]["shell"], shell.name());
         assert_eq!(entries[1]["cwd"], home.path().to_str().unwrap());
@@ -29,7 +29,7 @@ fn what_was_typed_is_listed_with_its_context() {
 /// A prompt that is shown means that the command is listed, also from within the same shell.
 #[test]
 fn the_command_before_is_listed_at_once() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         for n in 0..5 {
@@ -46,7 +46,7 @@ fn the_command_before_is_listed_at_once() {
 
 #[test]
 fn a_session_that_ended_is_drained_once_and_its_file_goes() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.run(": only once");
@@ -66,7 +66,7 @@ fn a_session_that_ended_is_drained_once_and_its_file_goes() {
 
 #[test]
 fn enter_after_the_hook_was_drained_away_is_recorded_anew() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.run(": first");

@@ -1,6 +1,6 @@
 //! What the shell itself keeps out of its history stays out; what it cannot tell is not guessed.
 
-use crate::session::{Home, Rc, SHELLS, Session, Shell, check_in, cmds};
+use crate::session::{ALL, Home, Rc, SHELLS, Session, Shell, check_in, cmds};
 
 fn bash(before: &str, lines: &[&str], expect: &[&str]) {
     check_in(Shell::Bash, Rc { before, after: "" }, lines, expect);
@@ -256,7 +256,7 @@ fn what_history_expansion_made_of_a_line_is_kept() {
 
 #[test]
 fn the_session_switch_keeps_everything_out_until_it_is_taken_back() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         let inner = shell.command();
@@ -270,9 +270,13 @@ fn the_session_switch_keeps_everything_out_until_it_is_taken_back() {
         ] {
             session.run(line);
         }
-        session.run_all(&["unset RUSTORY_RECORD", ": after"]);
+        let unset = match shell {
+            Shell::Fish => "set -e RUSTORY_RECORD",
+            _ => "unset RUSTORY_RECORD",
+        };
+        session.run_all(&[unset, ": after"]);
         let mut kept = cmds(&home);
-        // zsh tells of a line before it runs.
+        // zsh and fish tell of a line before it runs.
         kept.retain(|cmd| cmd != "export RUSTORY_RECORD=0");
         assert_eq!(kept, [": before", ": after"], "{shell:?}");
         for path in home.spool_files() {

@@ -18,8 +18,13 @@ pub(crate) const PROMPT: &str = "$ ";
 pub(crate) enum Shell {
     Bash,
     Zsh,
+    Fish,
 }
 
+/// For lines that every shell takes.
+pub(crate) const ALL: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+
+/// For lines in the language of `sh`.
 pub(crate) const SHELLS: [Shell; 2] = [Shell::Bash, Shell::Zsh];
 
 impl Shell {
@@ -27,6 +32,7 @@ impl Shell {
         match self {
             Shell::Bash => "bash",
             Shell::Zsh => "zsh",
+            Shell::Fish => "fish",
         }
     }
 
@@ -39,12 +45,20 @@ impl Shell {
         match self {
             Shell::Bash => "bashrc",
             Shell::Zsh => ".zshrc",
+            Shell::Fish => ".config/fish/config.fish",
         }
     }
 
     fn prompt(self) -> &'static str {
         match self {
             Shell::Bash => "PS1='\\[\\e]0;prompt\\a\\]$ ' PS2='> '\n",
+            // A prompt is drawn again and again; the event comes once.
+            Shell::Fish => {
+                "function fish_prompt; builtin printf '$ '; end\nfunction fish_title; end\n\
+                 function fish_mode_prompt; end\nset -g fish_greeting\n\
+                 set -g fish_autosuggestion_enabled 0\n\
+                 function mark --on-event fish_prompt; builtin printf '\\e]0;prompt\\a'; end\n"
+            }
             Shell::Zsh => "PS1=$'%{\\e]0;prompt\\a%}$ ' PS2='> '\nunsetopt prompt_sp notify\n",
         }
     }
@@ -54,12 +68,21 @@ impl Shell {
         match self {
             Shell::Bash => format!("{} --noprofile --rcfile ~/bashrc -i", self.program()),
             Shell::Zsh => format!("{} -d -i", self.program()),
+            Shell::Fish => format!("{} -i", self.program()),
         }
     }
 
-    /// bash's version as 502; for zsh a number above all of them, since no line asks for it.
+    /// The line that sets a variable of the shell, `~` expanded.
+    pub(crate) fn assign(self, name: &str, value: &str) -> String {
+        match self {
+            Shell::Fish => format!("set -g {name} {value}"),
+            _ => format!("{name}={value}"),
+        }
+    }
+
+    /// bash's version as 502; for the others a number above all of them, since no line asks for it.
     pub(crate) fn version(self) -> u32 {
-        if self == Shell::Zsh {
+        if self != Shell::Bash {
             return u32::MAX;
         }
         let out = std::process::Command::new(self.program())
@@ -78,7 +101,7 @@ pub(crate) struct Rc<'a> {
     pub(crate) after: &'a str,
 }
 
-/// A home directory with rc files for both shells.
+/// A home directory with rc files for all shells; `rc` is for those of `sh`'s language.
 #[derive(Debug)]
 pub(crate) struct Home {
     dir: TempDir,
@@ -96,7 +119,20 @@ impl Home {
                 &[shell.prompt(), rc.before, "\n", &hook, rc.after, "\n"].concat(),
             );
         }
+        home.write_fish("", "");
         home
+    }
+
+    /// fish has a language of its own, and so rc files of its own.
+    pub(crate) fn write_fish(&self, before: &str, after: &str) {
+        let fish = Shell::Fish;
+        let hook = format!("{} init fish | source\n", rr().display());
+        let text = [fish.prompt(), before, "\n", &hook, after, "\n"].concat();
+        fs::create_dir_all(self.path().join(".config/fish")).expect("a home is writable");
+        self.write(fish.rc_file(), &text);
+        // Otherwise the first fish of a home goes through all man pages, in the background.
+        let completions = self.path().join(".local/share/fish/generated_completions");
+        fs::create_dir_all(completions).expect("a home is writable");
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -198,6 +234,10 @@ impl Session {
         session
     }
 
+    pub(crate) fn shell(&self) -> Shell {
+        self.shell
+    }
+
     /// Types a line, presses enter, waits for the next prompt.
     pub(crate) fn run(&mut self, line: &str) {
         let prompts = self.prompts();
@@ -223,7 +263,10 @@ impl Session {
 
     /// Runs a command and gives what it wrote into the file `name` of the home directory.
     pub(crate) fn ask(&mut self, home: &Home, command: &str) -> String {
-        self.run(&format!("{{ {command}; }} >| ~/answer 2>&1"));
+        self.run(&match self.shell {
+            Shell::Fish => format!("begin; {command}; end >~/answer 2>&1"),
+            _ => format!("{{ {command}; }} >| ~/answer 2>&1"),
+        });
         home.read("answer")
     }
 

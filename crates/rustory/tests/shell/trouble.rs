@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::session::{Home, Rc, SHELLS, Session, cmds, exits};
+use crate::session::{ALL, Home, Rc, SHELLS, Session, Shell, cmds, exits};
 
 #[test]
 fn the_spool_is_the_owners_alone() {
@@ -30,11 +30,31 @@ fn the_spool_is_the_owners_alone() {
 }
 
 #[test]
+fn the_spool_is_the_owners_alone_in_fish() {
+    let home = Home::new(Rc::default());
+    home.write_fish("umask 000", "");
+    let mut session = Session::start(Shell::Fish, &home);
+    for _ in 0..2 {
+        session.run(": a");
+        let file = &home.spool_files()[0];
+        assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(session.ask(&home, "umask"), "0000\n");
+}
+
+#[test]
 fn the_header_tells_who_writes() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
-        let told = session.ask(&home, "echo $$ $HOSTNAME$HOST $BASH_VERSION$ZSH_VERSION");
+        let told = session.ask(
+            &home,
+            match shell {
+                Shell::Fish => "echo $fish_pid $hostname $FISH_VERSION",
+                _ => "echo $$ $HOSTNAME$HOST $BASH_VERSION$ZSH_VERSION",
+            },
+        );
         let header = &home.headers()[0];
         let pid = header.pid.unwrap();
         let expect = format!("{pid} {} {}\n", header.hostname, header.shell_version);
@@ -47,7 +67,7 @@ fn the_header_tells_who_writes() {
 
 #[test]
 fn a_spool_file_that_vanished_comes_back() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.run(": a");
@@ -82,16 +102,21 @@ fn a_spool_that_cannot_be_written_is_not_felt() {
         }),
     ];
     for (way, broken) in ways {
-        for shell in SHELLS {
+        for shell in ALL {
             let home = Home::new(Rc::default());
             let mut session = Session::start(shell, &home);
             session.run("clear");
             broken(&home);
-            session.run_all(&["(exit 3)", "echo $?"]);
+            let status = match shell {
+                Shell::Fish => "echo $status",
+                _ => "echo $?",
+            };
+            session.run_all(&["sh -c 'exit 3'", status]);
+            session.wait_for_line("");
             let screen = session.terminal.screen();
             assert_eq!(
                 screen.trim_end(),
-                "$ (exit 3)\n$ echo $?\n3\n$",
+                format!("$ sh -c 'exit 3'\n$ {status}\n3\n$"),
                 "{way}, {shell:?}"
             );
         }
@@ -101,7 +126,7 @@ fn a_spool_that_cannot_be_written_is_not_felt() {
 /// A full disk in the middle of a record: what comes after it is still read.
 #[test]
 fn a_torn_record_costs_itself_alone() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.run_all(&[": a", ": torn"]);
@@ -126,7 +151,7 @@ fn a_torn_record_costs_itself_alone() {
 /// The kernel counts the page faults of children that were waited for: no child, no faults.
 #[test]
 fn recording_starts_no_process() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         let mut session = Session::start(shell, &home);
         session.run(": warm up");
@@ -135,7 +160,7 @@ fn recording_starts_no_process() {
             session.run_all(&[": a", "cd /", "", "false"]);
         }
         assert_eq!(children_faults(&session), faults, "{shell:?}");
-        session.run("(true)");
+        session.run("sh -c true");
         assert!(children_faults(&session) > faults, "a fork is seen");
         assert_eq!(cmds(&home).len(), 62, "{shell:?}");
         let pid = session.terminal.pid().unwrap();
@@ -155,16 +180,16 @@ fn children_faults(session: &Session) -> u64 {
 /// Nothing of the tool is needed at the prompt once the hook is loaded.
 #[test]
 fn rr_gone_or_the_database_broken_is_not_felt() {
-    for shell in SHELLS {
+    for shell in ALL {
         let home = Home::new(Rc::default());
         home.write("rr", "#!/bin/sh\nsleep 1000\n");
         let mut session = Session::start(shell, &home);
         fs::write(home.path().join(".rustory/history.db"), "no database").unwrap();
-        session.run("__rr_bin=~/rr");
-        session.run_all(&["clear", ": a", "(exit 4)"]);
-        session.run("__rr_bin=/nonexistent/rr");
+        session.run(&shell.assign("__rr_bin", "~/rr"));
+        session.run_all(&["clear", ": a", "sh -c 'exit 4'"]);
+        session.run(&shell.assign("__rr_bin", "/nonexistent/rr"));
         let kept = exits(&home);
-        assert_eq!(kept[3], ("(exit 4)".to_owned(), Some(4)), "{shell:?}");
+        assert_eq!(kept[3], ("sh -c 'exit 4'".to_owned(), Some(4)), "{shell:?}");
         assert_eq!(kept.len(), 5, "{shell:?}");
     }
 }
