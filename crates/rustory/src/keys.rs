@@ -1,13 +1,14 @@
-//! This device's key files, with what to do about each that can't be used.
+//! Key files, a device's and a hub's, with what to do about each that can't be used.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustory_net::p2p::{IdentityKey, KeyFileError, SwarmKey, exposed_mode};
+use rustory_net::p2p::{IdentityKey, KeyFileError, Readers, SwarmKey, exposed_mode};
 use rustory_store::Store;
 
 use crate::ctx::Ctx;
 use crate::error::CommandError;
+use crate::settings::Settings;
 
 /// What a device needs to take part in a swarm.
 pub(crate) struct Keys {
@@ -18,10 +19,29 @@ pub(crate) struct Keys {
 /// Reads both. The identity key is the device's own and is made when it is not there; the swarm key
 /// is shared, so a new one would only keep this device apart.
 pub(crate) fn load(ctx: &Ctx, store: &mut Store) -> Result<Keys, CommandError> {
-    let swarm = swarm(&ctx.settings.swarm_key_path)?;
+    let settings = &ctx.settings;
+    for (path, setting) in [
+        (&settings.swarm_key_path, "swarm_key_path"),
+        (&settings.identity_key_path, "identity_key_path"),
+    ] {
+        match readers(settings, setting) {
+            Readers::Group => warn_if_exposed(path),
+            Readers::Owner => refuse_if_exposed(path)?,
+        }
+    }
+    let swarm = swarm(&settings.swarm_key_path)?;
     let identity = own_identity(ctx, store)?;
     enter_swarm(store, &swarm)?;
     Ok(Keys { identity, swarm })
+}
+
+/// Who may read the key file that `setting` names: beside the database its owner alone, but a place
+/// that somebody chose may be a mounted secret, which a group reads, and whose mode is not up to us.
+pub(crate) fn readers(settings: &Settings, setting: &str) -> Readers {
+    match settings.origins.contains_key(setting) {
+        true => Readers::Group,
+        false => Readers::Owner,
+    }
 }
 
 /// Has the log know in which swarm this device is: peers of another one are forgotten.
@@ -79,7 +99,6 @@ pub(crate) fn make_private_dir(file: &Path) -> Result<(), CommandError> {
 /// after.
 fn own_identity(ctx: &Ctx, store: &mut Store) -> Result<IdentityKey, CommandError> {
     let path = &ctx.settings.identity_key_path;
-    warn_if_exposed(path);
     let key = IdentityKey::load_or_create(path).map_err(|err| match &err {
         KeyFileError::Malformed { .. } => CommandError::from(err)
             .hint("move it away: a new one is made, and the others see this device as a new peer"),
@@ -135,7 +154,6 @@ fn replace(path: &Path) -> Result<IdentityKey, CommandError> {
 
 /// Reads a swarm key.
 pub(crate) fn swarm(path: &Path) -> Result<SwarmKey, CommandError> {
-    warn_if_exposed(path);
     SwarmKey::load(path).map_err(|err| match &err {
         KeyFileError::Missing { .. } => CommandError::from(err).hint(
             "`rr join` gets it from another device, and `rr pair` makes the first; for a hub, copy `swarm.key` from a device",
@@ -147,9 +165,19 @@ pub(crate) fn swarm(path: &Path) -> Result<SwarmKey, CommandError> {
     })
 }
 
+/// Reads what a hub needs. Both have to be there: a hub with a new key would be a stranger to all
+/// devices.
+pub(crate) fn of_hub(identity_path: &Path, swarm_path: &Path) -> Result<Keys, CommandError> {
+    warn_if_exposed(identity_path);
+    warn_if_exposed(swarm_path);
+    Ok(Keys {
+        identity: identity(identity_path)?,
+        swarm: swarm(swarm_path)?,
+    })
+}
+
 /// Reads an identity key that has to be there.
-pub(crate) fn identity(path: &Path) -> Result<IdentityKey, CommandError> {
-    warn_if_exposed(path);
+fn identity(path: &Path) -> Result<IdentityKey, CommandError> {
     IdentityKey::load(path).map_err(|err| match &err {
         KeyFileError::Missing { .. } => CommandError::from(err).hint(format!(
             "devices remember a hub by its key, so none is made in silence: `rr key identity {}` makes one",
@@ -174,11 +202,28 @@ fn explained(err: KeyFileError) -> CommandError {
     CommandError::from(err).hint(hint)
 }
 
-/// Who reads the swarm key reads the history; who has the identity key is taken for this device.
+/// A key beside the database is its owner's alone: who reads the swarm key reads the history, and who
+/// has the identity key is taken for this device.
+fn refuse_if_exposed(path: &Path) -> Result<(), CommandError> {
+    // A file that is not there, or can't be looked at, is told of where it is read.
+    let Ok(Some(mode)) = exposed_mode(path, Readers::Owner) else {
+        return Ok(());
+    };
+    let told = format!(
+        "`{}` is open to others than its owner (mode {mode:04o})",
+        path.display()
+    );
+    Err(CommandError::failed(told).hint(format!(
+        "`chmod 600 {}`; and if somebody else may have read it, replace it by a new one",
+        path.display()
+    )))
+}
+
+/// A mounted secret may be read by others in ways that its user can't change: it is used all the same.
 fn warn_if_exposed(path: &Path) {
-    if let Ok(Some(mode)) = exposed_mode(path) {
+    if let Ok(Some(mode)) = exposed_mode(path, Readers::Group) {
         crate::ui::warn(format_args!(
-            "`{}` can be read by others (mode {mode:04o}): chmod 600 {0}",
+            "`{}` is open to others (mode {mode:04o}): chmod 600 {0}",
             path.display()
         ));
     }

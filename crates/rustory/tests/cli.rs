@@ -322,6 +322,22 @@ fn every_command_says_what_it_is_for_and_completions_name_it() {
         })
         .collect();
     assert!(commands.len() > 10, "{help}");
+    let for_both = |shell| {
+        ["rr", "rustory"].map(|name| home.ok(&["generate", "completions", shell, "--name", name]))
+    };
+    assert_eq!(for_both("bash")[0], completions);
+    for (shell, begins) in [
+        ("bash", "_NAME()"),
+        ("zsh", "#compdef NAME\n"),
+        ("fish", "complete -c NAME "),
+    ] {
+        for (name, text) in ["rr", "rustory"].iter().zip(for_both(shell)) {
+            assert!(
+                text.contains(&begins.replace("NAME", name)),
+                "{shell} {name}"
+            );
+        }
+    }
     let man = home.ok(&["generate", "man"]);
     for name in commands.into_iter().filter(|name| *name != "help") {
         assert!(home.ok(&[name, "--help"]).contains("Usage: rr"), "{name}");

@@ -303,14 +303,29 @@ pub fn peer_of_public(bytes: &[u8; 32]) -> Option<PeerId> {
     Some(libp2p::identity::PublicKey::from(key).to_peer_id())
 }
 
-/// The permission bits of a key file when others may read it, or may change it: something to warn
-/// of. A file of mode 0440 from a mounted Secret is fine.
+/// Who may read a key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner, as for a key in somebody's home.
+    Owner,
+    /// Its group too, as for a key that a Kubernetes Secret mounts: root's, 0440, and read by the
+    /// group of the pod.
+    Group,
+}
+
+/// The permission bits of a key file when more than `readers` may read it, or others than its owner
+/// may change it. What is no file is nothing to be told of here: it can't be read either.
 ///
 /// # Errors
 /// Whatever the system says.
-pub fn exposed_mode(path: &Path) -> io::Result<Option<u32>> {
-    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    Ok((mode & 0o027 != 0).then_some(mode))
+pub fn exposed_mode(path: &Path, readers: Readers) -> io::Result<Option<u32>> {
+    let too_much = match readers {
+        Readers::Owner => 0o077,
+        Readers::Group => 0o027,
+    };
+    let meta = std::fs::metadata(path)?;
+    let mode = meta.permissions().mode() & 0o777;
+    Ok((meta.is_file() && mode & too_much != 0).then_some(mode))
 }
 
 fn from_hex(digits: &str) -> Option<[u8; SWARM_KEY_BYTES]> {
@@ -452,7 +467,7 @@ mod tests {
             made.create(&path),
             Err(KeyFileError::Exists { .. })
         ));
-        assert_eq!(exposed_mode(&path).unwrap(), None);
+        assert_eq!(exposed_mode(&path, Readers::Owner).unwrap(), None);
     }
 
     #[test]
@@ -460,14 +475,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("swarm.key");
         std::fs::write(&path, KUBO).unwrap();
-        let set = |mode| {
+        let exposed = |mode, readers| {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(SwarmKey::load(&path).is_ok());
+            exposed_mode(&path, readers).unwrap()
         };
-        set(0o440);
-        assert!(SwarmKey::load(&path).is_ok());
-        assert_eq!(exposed_mode(&path).unwrap(), None);
-        set(0o644);
-        assert_eq!(exposed_mode(&path).unwrap(), Some(0o644));
+        assert_eq!(exposed(0o440, Readers::Group), None);
+        assert_eq!(exposed(0o440, Readers::Owner), Some(0o440));
+        assert_eq!(exposed(0o400, Readers::Owner), None);
+        for readers in [Readers::Owner, Readers::Group] {
+            assert_eq!(exposed(0o644, readers), Some(0o644));
+            assert_eq!(exposed(0o620, readers), Some(0o620));
+        }
     }
 
     #[test]

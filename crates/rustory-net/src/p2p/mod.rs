@@ -31,7 +31,8 @@ pub use addr::{AddrError, HubAddr, Path, listen_addr, worth_telling};
 pub use failure::{DialFailure, HubError, OpenError, RelayRefusal, StartError};
 pub use hub::{Hub, HubConfig, HubHandle};
 pub use key::{
-    Fingerprint, IdentityKey, KeyFileError, MalformedKey, SwarmKey, exposed_mode, peer_of_public,
+    Fingerprint, IdentityKey, KeyFileError, MalformedKey, Readers, SwarmKey, exposed_mode,
+    peer_of_public,
 };
 pub use keycheck::SwarmKeyMismatch;
 pub use libp2p::{Multiaddr, PeerId};

@@ -21,7 +21,12 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Print completions for a shell
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+        /// The name that the program is called by
+        #[arg(long, default_value = "rr", value_parser = ["rr", "rustory"])]
+        name: String,
+    },
     /// Print the man page
     Man,
 }
@@ -29,8 +34,8 @@ enum What {
 pub(crate) fn run(args: Args, _ctx: &Ctx) -> Result<(), CommandError> {
     let mut page = Vec::new();
     match args.what {
-        What::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "rr", &mut page);
+        What::Completions { shell, name } => {
+            clap_complete::generate(shell, &mut Cli::command(), name, &mut page);
         }
         What::Man => man(&mut page)
             .map_err(|err| CommandError::failed(format!("writing the man page: {err}")))?,

@@ -26,8 +26,14 @@ pub(crate) struct Args {
     /// Where to listen; may be given more than once
     #[arg(long, value_name = "ADDR", default_values = ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"], value_parser = address)]
     listen: Vec<Multiaddr>,
-    /// Where devices reach it: needed for relaying; may be given more than once
-    #[arg(long, value_name = "ADDR", value_parser = external)]
+    /// Where devices reach it: needed for relaying; several with commas in between, or given again
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = external,
+        value_delimiter = ',',
+        env = "RUSTORY_HUB_EXTERNAL"
+    )]
     external: Vec<Multiaddr>,
     /// The hub's own key [default: the one of `identity_key_path`]
     #[arg(long, value_name = "FILE", env = "RUSTORY_IDENTITY_KEY_PATH")]
@@ -59,15 +65,15 @@ fn external(text: &str) -> Result<Multiaddr, String> {
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
     let settings = &ctx.settings;
+    let keys = keys::of_hub(
+        args.identity_key
+            .as_ref()
+            .unwrap_or(&settings.identity_key_path),
+        args.swarm_key.as_ref().unwrap_or(&settings.swarm_key_path),
+    )?;
     let config = HubConfig {
-        identity: keys::identity(
-            args.identity_key
-                .as_ref()
-                .unwrap_or(&settings.identity_key_path),
-        )?,
-        swarm_key: Some(keys::swarm(
-            args.swarm_key.as_ref().unwrap_or(&settings.swarm_key_path),
-        )?),
+        identity: keys.identity,
+        swarm_key: Some(keys.swarm),
         listen: args.listen,
         external: args.external,
         no_relay: args.no_relay,

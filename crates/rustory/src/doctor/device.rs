@@ -8,6 +8,7 @@ use rustory_net::p2p::{IdentityKey, KeyFileError, SwarmKey, exposed_mode};
 use super::report::Group;
 use super::{Doctor, Known, in_shell};
 use crate::error::CommandError;
+use crate::keys::readers;
 use crate::service::Service;
 
 impl Doctor<'_> {
@@ -76,7 +77,11 @@ impl Doctor<'_> {
     }
 
     fn key_file(&self, group: &mut Group, id: &'static str, path: &Path, what: String, why: &str) {
-        match exposed_mode(path) {
+        let setting = match id {
+            "keys.swarm" => "swarm_key_path",
+            _ => "identity_key_path",
+        };
+        match exposed_mode(path, readers(&self.ctx.settings, setting)) {
             Ok(Some(mode)) => {
                 group
                     .problem(

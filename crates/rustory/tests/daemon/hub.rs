@@ -1,7 +1,9 @@
 //! `rr hub`, and devices with and without it.
 
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -149,6 +151,47 @@ fn a_hub_tells_how_it_is() {
     let (status, took) = running.stop("INT");
     assert_eq!(status.code(), Some(0));
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// As the kubelet lays it out: files of a dated directory behind two links, which group and nobody
+/// else may read.
+#[test]
+fn a_hub_takes_its_keys_from_a_mounted_secret() {
+    let hub = Hub::new();
+    let dir = hub.home.path();
+    let dated = dir.join("secret/..2026_11_26");
+    std::fs::create_dir_all(&dated).unwrap();
+    symlink("..2026_11_26", dir.join("secret/..data")).unwrap();
+    for key in ["hub.key", "swarm.key"] {
+        std::fs::rename(dir.join(key), dated.join(key)).unwrap();
+        std::fs::set_permissions(dated.join(key), Permissions::from_mode(0o440)).unwrap();
+        symlink(format!("..data/{key}"), dir.join("secret").join(key)).unwrap();
+        symlink(format!("secret/{key}"), dir.join(key)).unwrap();
+    }
+    let running = hub.start(&[]);
+    eventually("the hub is ready", || {
+        hub.get("/readyz").starts_with("HTTP/1.1 200")
+    });
+    assert_eq!(running.said(), "");
+    running.stop("TERM");
+    std::fs::set_permissions(dated.join("swarm.key"), Permissions::from_mode(0o444)).unwrap();
+    let running = hub.start(&[]);
+    let warning = "swarm.key` is open to others (mode 0444): chmod 600 ";
+    assert!(running.said().contains(warning), "{}", running.said());
+}
+
+#[test]
+fn a_hub_without_its_key_makes_none() {
+    let hub = Hub::new();
+    std::fs::remove_file(hub.home.path().join("hub.key")).unwrap();
+    let args = hub.args();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = refused(&hub.home, &args);
+    assert!(
+        said.contains("there is no key file") && said.contains("`rr key identity hub.key`"),
+        "{said}"
+    );
+    assert!(!hub.home.path().join("hub.key").exists());
 }
 
 #[test]

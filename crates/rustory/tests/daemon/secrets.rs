@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -96,26 +97,48 @@ fn a_key_that_cannot_be_used_says_what_to_do() {
     );
 }
 
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
-fn keys_that_others_can_read_are_warned_of_and_used() {
+fn a_devices_keys_are_its_owners_alone() {
     let device = Device::new("alpha");
     for name in ["swarm.key", "identity.key"] {
         let path = device.home.data().join(name);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        for mode in [0o644, 0o640, 0o440, 0o602] {
+            set_mode(&path, mode);
+            let (code, said) = device.fails();
+            assert_eq!(code, Some(1), "{said}");
+            let told = format!(
+                "{name}` is open to others than its owner (mode {mode:04o})\nhint: `chmod 600 "
+            );
+            assert!(said.contains(&told), "{said}");
+        }
+        set_mode(&path, 0o600);
     }
     let daemon = device.start();
-    eventually("the daemon runs", || {
-        device.status()["device"]["peer_id"] == device.peer_id.as_str()
-    });
-    let said = daemon.said();
-    for name in ["swarm.key", "identity.key"] {
-        assert!(
-            said.contains(&format!(
-                "{name}` can be read by others (mode 0644): chmod 600 "
-            )),
-            "{said}"
-        );
+    eventually("the daemon runs", || device.runs(&daemon));
+    assert!(!daemon.said().contains("warning"), "{}", daemon.said());
+}
+
+#[test]
+fn a_device_may_be_given_keys_that_a_group_reads() {
+    let device = Device::new("alpha");
+    let secret = device.home.path().join("secret");
+    fs::create_dir(&secret).unwrap();
+    let mut settings = Vec::new();
+    for name in ["swarm", "identity"] {
+        let path = secret.join(format!("{name}.key"));
+        fs::rename(device.home.data().join(format!("{name}.key")), &path).unwrap();
+        set_mode(&path, 0o440);
+        settings.push(format!("{name}_key_path = \"{}\"", path.display()));
     }
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    device.configure(&settings);
+    let daemon = device.start();
+    eventually("the daemon runs", || device.runs(&daemon));
+    assert!(!daemon.said().contains("warning"), "{}", daemon.said());
 }
 
 #[test]
