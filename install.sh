@@ -60,7 +60,8 @@ mkdir -p "$prefix/bin"
 cp "$target/release/rr" "$prefix/bin/.rr.new"
 mv -f "$prefix/bin/.rr.new" "$prefix/bin/rr"
 ln -sf rr "$prefix/bin/rustory"
-echo "Installed $prefix/bin/rr (also as rustory)."
+"$prefix/bin/rr" generate share "$prefix/share"
+echo "Installed $prefix/bin/rr (also as rustory), its man page and completions."
 
 if [ "$setup" = yes ]; then
     "$prefix/bin/rr" setup --yes

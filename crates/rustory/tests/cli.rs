@@ -339,6 +339,15 @@ fn every_command_says_what_it_is_for_and_completions_name_it() {
         }
     }
     let man = home.ok(&["generate", "man"]);
+    assert_eq!(home.ok(&["generate", "share", "share"]), "");
+    let written = |path: &str| fs::read_to_string(home.path().join("share").join(path)).unwrap();
+    assert_eq!(written("bash-completion/completions/rr"), completions);
+    assert_eq!(written("zsh/site-functions/_rustory"), for_both("zsh")[1]);
+    assert_eq!(
+        written("fish/vendor_completions.d/rr.fish"),
+        for_both("fish")[0]
+    );
+    assert_eq!(written("man/man1/rr.1"), man);
     for name in commands.into_iter().filter(|name| *name != "help") {
         assert!(home.ok(&[name, "--help"]).contains("Usage: rr"), "{name}");
         assert!(completions.contains(name), "{name}");

@@ -84,7 +84,15 @@ fn relative_links_in_documents_lead_somewhere() {
 
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for dir in ["", "docs", "bench", "crates/rustory/shell"] {
+    let dirs = [
+        "",
+        "docs",
+        "bench",
+        "contrib/container",
+        "contrib/kubernetes",
+        "crates/rustory/shell",
+    ];
+    for dir in dirs {
         let Ok(listed) = fs::read_dir(root().join(dir)) else {
             continue;
         };
