@@ -507,6 +507,25 @@ fn a_device_in_the_middle_passes_on_what_is_typed_on_those_that_do_not_reach_eac
 }
 
 #[test]
+fn what_a_peer_gets_by_itself_again_is_passed_on_once_more_and_then_no_more() {
+    let mut world = live(3, Topology::Chain);
+    world.type_some(0, 1);
+    run(&mut world, 25_000);
+    assert!(world.is_equal(), "the one in the middle knows now");
+    world.ask_now(0, 2);
+    run(&mut world, 1_000);
+    world.traffic = Some(Traffic::default());
+    for _ in 0..10 {
+        world.type_some(0, 1);
+        run(&mut world, 1_000);
+    }
+    let sent = &world.traffic.as_ref().unwrap().sent;
+    let to_2 = sent.iter().filter(|((device, _), _)| *device == 2);
+    let to_2: u32 = to_2.map(|(_, times)| times).sum();
+    assert!((10..=11).contains(&to_2), "{to_2}");
+}
+
+#[test]
 fn in_a_full_mesh_nobody_passes_on_what_everybody_hears() {
     let mut world = live(10, Topology::Mesh);
     for n in 0..100 {
