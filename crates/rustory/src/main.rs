@@ -7,6 +7,7 @@
 
 mod cli;
 mod cmd;
+mod crash;
 mod ctx;
 mod daemon;
 mod doctor;
@@ -33,6 +34,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    crash::ends_the_process();
     let cli = cli::Cli::parse();
     match cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -82,6 +82,19 @@ fn relative_links_in_documents_lead_somewhere() {
     }
 }
 
+#[test]
+fn nothing_is_left_of_a_merge() {
+    let scripts = fs::read_dir(root().join("scripts")).unwrap();
+    let mut files: Vec<PathBuf> = scripts.map(|file| file.unwrap().path()).collect();
+    files.extend([root().join(".ci/run"), root().join("install.sh")]);
+    files.extend(documents());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let left = |line: &&str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+        assert_eq!(text.lines().find(left), None, "{}", file.display());
+    }
+}
+
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let dirs = [

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustory_net::p2p::{Hub, HubConfig, Multiaddr, StartError, listen_addr};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::crash;
 use crate::ctx::Ctx;
 use crate::error::CommandError;
 use crate::keys;
@@ -64,6 +65,7 @@ fn external(text: &str) -> Result<Multiaddr, String> {
 }
 
 pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
+    crash::begins_again()?;
     let settings = &ctx.settings;
     let keys = keys::of_hub(
         args.identity_key
@@ -94,6 +96,8 @@ pub(crate) fn run(args: Args, ctx: &Ctx) -> Result<(), CommandError> {
 }
 
 async fn serve(config: HubConfig) -> Result<(), CommandError> {
+    #[cfg(debug_assertions)]
+    tokio::spawn(crash::when_asked());
     let no_signals = |err| CommandError::failed(format!("can't wait for signals: {err}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;

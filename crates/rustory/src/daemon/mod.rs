@@ -12,7 +12,6 @@ mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -35,6 +34,7 @@ pub(crate) use lock::{Lock, LockError, Running, running};
 pub(crate) use state::{PeerState, State};
 
 use crate::cmd::init::own_path;
+use crate::crash;
 use crate::ctx::{Ctx, now};
 use crate::error::CommandError;
 use crate::exchange::{Round, seen};
@@ -95,13 +95,12 @@ enum Ending {
 pub(crate) fn run(ctx: &Ctx) -> Result<(), CommandError> {
     // Found now: it can't be once an upgrade has put another file in its place.
     let program = own_path()?;
+    crash::begins_again()?;
     match run_once(ctx)? {
         Ending::Stop => Ok(()),
         // The same process, for whoever watches over it.
         Ending::BeginAgain => {
-            let err = std::process::Command::new(&program)
-                .args(std::env::args_os().skip(1))
-                .exec();
+            let err = crash::exec(&program, 0);
             let program = program.display();
             Err(CommandError::failed(format!(
                 "`{program}` can't be started again: {err}"
@@ -143,6 +142,8 @@ fn run_once(ctx: &Ctx) -> Result<Ending, CommandError> {
         .build()
         .map_err(|err| CommandError::failed(format!("no event loop: {err}")))?;
     let ended = runtime.block_on(async {
+        #[cfg(debug_assertions)]
+        tokio::spawn(crash::when_asked());
         let daemon = Daemon::start(ctx, host, keys, book, &lock, changed, notes)?;
         daemon.run(news_rx).await
     });

@@ -282,13 +282,12 @@ fn restore_slot() -> std::sync::MutexGuard<'static, Option<Restore>> {
     RESTORE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A panic, on whatever thread, first gives the terminal back, so that its message can be read,
-/// and then ends the process: without all of its threads the finder would only hang.
+/// A panic, on whatever thread, first gives the terminal back, so that its message can be read
+/// when it ends the process.
 fn restore_on_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         restore();
         tell(panic);
-        std::process::exit(1);
     }));
 }

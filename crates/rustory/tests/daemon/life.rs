@@ -105,6 +105,23 @@ fn a_daemon_with_nobody_to_talk_to_and_a_stopped_peer_ends_as_fast() {
     drop(a);
 }
 
+#[test]
+fn a_daemon_that_panics_says_so_and_begins_again_as_the_same_process() {
+    let (a, beta, _of_a, mut of_b) = met(&[]);
+    let mut shell = a.shell("s1");
+    for round in ["first", "second"] {
+        let told = of_b.said().matches("begins again").count();
+        of_b.signal("USR2");
+        eventually("it says what happened", || {
+            let said = of_b.said();
+            said.contains("asked for by SIGUSR2") && said.matches("begins again").count() > told
+        });
+        shell.types(round);
+        eventually("what was typed meanwhile comes", || beta.has(round));
+        assert!(!of_b.is_over() && beta.runs(&of_b), "{}", of_b.said());
+    }
+}
+
 /// Every command once on both sides, whatever is killed when.
 #[test]
 fn kill_9_at_any_time_loses_nothing_and_repeats_nothing() {
