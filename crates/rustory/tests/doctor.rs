@@ -61,7 +61,11 @@ impl Device {
     }
 
     fn rc(&self) -> PathBuf {
-        self.home.path().join(format!(".{}rc", self.shell))
+        let home = self.home.path();
+        match self.shell {
+            "fish" => home.join(".config/fish/config.fish"),
+            shell => home.join(format!(".{shell}rc")),
+        }
     }
 
     fn append(&self, lines: &str) {
@@ -116,7 +120,7 @@ impl Device {
                 }
                 if meta.is_dir() {
                     dirs.push(path);
-                } else {
+                } else if meta.is_file() {
                     let time = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
                     files.insert(path.clone(), (meta.ino(), time, fs::read(&path).unwrap()));
                 }
@@ -257,8 +261,38 @@ fn what_displaces_the_hook_of_zsh_is_named_and_mended() {
 }
 
 #[test]
+fn a_fish_is_asked_too_and_what_displaces_its_hook_is_named_and_mended() {
+    let device = Device::new("fish");
+    let only = ["--shell", "fish"];
+    let entries = device.home.cmds();
+    let (report, code) = device.asks(&only);
+    assert_eq!(code, 0, "{report:?}");
+    assert!(report.what("shell.hook").contains("fish_preexec"));
+    assert!(report.what("shell.ctrl_r").contains("opens the finder"));
+    assert!(report.what("shell.records").is_empty(), "{report:?}");
+    assert_eq!(report.0["shells"][0]["prompt_us"]["samples"], 15);
+    assert_eq!(device.home.cmds(), entries);
+    for (path, (_, _, text)) in device.files() {
+        let told = String::from_utf8_lossy(&text).contains("rr-doctor-");
+        assert!(!told, "a trace in {}", path.display());
+    }
+    device.append("functions -e __rr_preexec");
+    device.mends("shell.hook", "nothing is kept", &only);
+    device.append("functions -e __rr_postexec");
+    device.mends("shell.hook", "exit codes", &only);
+    device.append("bind \\cr history-search-backward");
+    device.mends("shell.ctrl_r", "history-search-backward", &only);
+    device.append("function rr; end");
+    assert!(device.report(&only).what("shell.name").contains("function"));
+    device.append("set -g fish_history ''");
+    let report = device.report(&only);
+    assert!(report.what("shell.history").contains("no history"));
+    assert!(report.what("shell.records").is_empty(), "{report:?}");
+}
+
+#[test]
 fn a_hook_that_is_not_loaded_is_told_with_what_loads_it() {
-    for shell in ["bash", "zsh"] {
+    for shell in ["bash", "zsh", "fish"] {
         let device = Device::new(shell);
         fs::write(device.rc(), "alias l=ls\n").unwrap();
         device.mends("shell.hook", "does not load it", &["--shell", shell]);

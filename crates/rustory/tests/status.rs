@@ -3,11 +3,10 @@
 mod common;
 
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use common::Home;
 use rustory_testkit::Program;
-
-const NOW: &str = "CAST(unixepoch('subsec') * 1e6 AS INTEGER)";
 
 /// A device that was met, as the database remembers it: `compared` is SQL for the tally of ours
 /// and of theirs at the last comparison.
@@ -22,7 +21,8 @@ struct Met {
 
 impl Met {
     fn insert(&self, db: &rusqlite::Connection, digest: &[u8], n: usize) {
-        let ago = format!("{NOW} - {} * 1000000", self.seconds_ago);
+        let now = UNIX_EPOCH.elapsed().unwrap().as_micros();
+        let ago = format!("{now} - {} * 1000000", self.seconds_ago);
         let sql = format!(
             "INSERT INTO peer_state (peer, device_id, name, path, last_seen, last_sync, log_id, cursor,
                head_log, head, compared_at, compared_head, ours_count, ours_digest, theirs_count,

@@ -43,26 +43,30 @@ struct Driver {
     judge: fn(&Doctor<'_>, &Asked, &mut Group),
 }
 
-/// `None`: doctor does not know how to ask it.
-fn driver(shell: Shell) -> Option<Driver> {
+fn driver(shell: Shell) -> Driver {
     match shell {
-        Shell::Bash => Some(Driver {
+        Shell::Bash => Driver {
             script: include_str!("../../shell/doctor.bash"),
             // A file that is read doesn't see the DEBUG trap.
             line: " \\trap -p DEBUG >|@DIR@/trap; \\. @DIR@/ask\r",
             args: &["-i"],
             login_args: Some(&["-l", "-i"]),
             judge: bash,
-        }),
-        Shell::Zsh => Some(Driver {
+        },
+        Shell::Zsh => Driver {
             script: include_str!("../../shell/doctor.zsh"),
             line: " \\. @DIR@/ask\r",
             args: &["-o", "hist_ignore_space", "-i"],
             login_args: None,
             judge: zsh,
-        }),
-        #[allow(unreachable_patterns, reason = "for the shells to come")]
-        _ => None,
+        },
+        Shell::Fish => Driver {
+            script: include_str!("../../shell/doctor.fish"),
+            line: " builtin source @DIR@/ask\r",
+            args: &["-i"],
+            login_args: None,
+            judge: fish,
+        },
     }
 }
 
@@ -166,12 +170,9 @@ impl Doctor<'_> {
 
     fn shell(&self, shell: Shell, program: Option<PathBuf>, report: &mut Report) {
         let mut group = Group::new(shell.name());
-        let (Some(program), Some(driver)) = (&program, driver(shell)) else {
-            let what = match program {
-                None => "it is not installed",
-                Some(_) => "doctor can't look into this shell yet",
-            };
-            group.note("shell.unknown", what);
+        let driver = driver(shell);
+        let Some(program) = &program else {
+            group.note("shell.unknown", "it is not installed");
             return report.add(group);
         };
         match self.ask(shell, program, &driver, driver.args) {
@@ -377,12 +378,12 @@ impl Doctor<'_> {
 
     /// What loads the hook anew behind everything else in the rc file; twice is as good as once.
     fn load_last(&self, asked: &Asked) -> String {
-        let eval = format!(
-            "eval \"$({} init {})\"",
-            in_shell(&self.own),
-            asked.shell.name()
-        );
-        format!("echo {} >> {}", in_quotes(&eval), in_shell(&asked.rc))
+        let (own, name) = (in_shell(&self.own), asked.shell.name());
+        let load = match asked.shell {
+            Shell::Fish => format!("{own} init {name} | source"),
+            Shell::Bash | Shell::Zsh => format!("eval \"$({own} init {name})\""),
+        };
+        format!("echo {} >> {}", in_quotes(&load), in_shell(&asked.rc))
     }
 
     /// The last line of the rc file that sets this variable to something of its own.
@@ -791,6 +792,38 @@ fn zsh(doctor: &Doctor<'_>, asked: &Asked, group: &mut Group) {
     doctor.ctrl_r(group, asked, &bound);
 }
 
+fn fish(doctor: &Doctor<'_>, asked: &Asked, group: &mut Group) {
+    match (asked.get("preexec"), asked.get("postexec")) {
+        ("yes", "yes") => group.well(
+            "shell.hook",
+            "the hook is loaded, for fish_preexec and fish_postexec",
+        ),
+        (before, _) => {
+            let what = match before {
+                "yes" => "exit codes and durations are not known",
+                _ => "nothing is kept",
+            };
+            group
+                .problem(
+                    "shell.hook",
+                    format!("a function of the hook was erased: {what}"),
+                )
+                .why("Something does that after the hook was loaded. Load the hook behind it.")
+                .mend(doctor.load_last(asked));
+        }
+    }
+    if !asked.get("history").is_empty() || !asked.get("private").is_empty() {
+        group
+            .note(
+                "shell.history",
+                "fish is told to keep no history there, and the hook keeps none either",
+            )
+            .why("A private mode, or an empty `fish_history`.");
+    }
+    let bound = asked.get("ctrl_r").rsplit(' ').next().unwrap_or_default();
+    doctor.ctrl_r(group, asked, bound);
+}
+
 /// What `\C-r` does, from the lists that bash prints: commands first, then macros, then functions.
 fn bound_in_bash(binds: &str) -> String {
     let bound = binds
@@ -826,7 +859,7 @@ fn whose_widget(bound: &str) -> Whose {
     ];
     match bound {
         "__rr_widget" | "rustory-search" => Whose::Ours,
-        "reverse-search-history" => Whose::Shell,
+        "reverse-search-history" | "history-pager" => Whose::Shell,
         _ if bound.starts_with("history-incremental-") => Whose::Shell,
         _ => known
             .into_iter()
@@ -860,7 +893,11 @@ impl Asked {
         let header = spool::header(&self.recorded).unwrap_or_default();
         let found = spool::drain(&self.recorded, 0, &header, true);
         let mut options = self.get("shellopts").split(':');
-        let keeps_none = self.shell == Shell::Bash && !options.any(|it| it == "history");
+        let keeps_none = match self.shell {
+            Shell::Bash => !options.any(|it| it == "history"),
+            Shell::Fish => !self.get("history").is_empty(),
+            Shell::Zsh => false,
+        };
         !found.typed.is_empty() || keeps_none || self.get("histsize") == "0"
     }
 
