@@ -4,6 +4,7 @@
 //! a data directory of their own, and a hub is asked under a name that is thrown away.
 
 mod device;
+mod judge;
 mod network;
 mod program;
 pub(crate) mod pty;
